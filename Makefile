@@ -1,0 +1,46 @@
+# Everything that a contributor runs. `make` alone lists it.
+PYTHON ?= python3
+BIN ?= .venv/bin
+export PATH := $(abspath $(BIN)):$(PATH)
+
+.PHONY: help setup check format lint types layers test deep coverage bench lock
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: ## make .venv with every tool, and the package in it as an editable install
+	$(PYTHON) scripts/setup dev
+
+check: lint types layers test ## all that must pass before a change lands
+
+format: ## put the code in form
+	ruff format
+	ruff check --fix
+
+lint: ## form and lint
+	ruff format --check
+	ruff check
+
+types: ## the type checker
+	basedpyright --pythonpath $(BIN)/python
+
+layers: ## who may import whom
+	lint-imports --no-cache
+
+test: ## the tests
+	pytest
+
+deep: ## the tests with many more random cases
+	TAXIMETER_HYPOTHESIS=deep pytest
+
+coverage: ## the tests, and which lines and branches they never ran
+	coverage erase
+	coverage run -m pytest
+	coverage combine -q
+	coverage report
+
+bench: ## every benchmark
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; python "$$script"; done
+
+lock: ## write requirements/*.txt anew (make lock ARGS=--upgrade)
+	scripts/lock $(ARGS)

@@ -1,0 +1,112 @@
+"""The only join of wire and pricing: from what a reader found to the event that is kept."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from taximeter.event import CallEvent, Cost, Outcome, Part, Scope, total_cost
+from taximeter.pricing import PriceBook
+from taximeter.wire import PartReading, Reading, Route
+
+_HTTP_ERROR = 400
+
+
+class CallFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a call besides its answer.
+
+    Attributes:
+        id: the event's id.
+        started_at: when the request left; the rates in force then apply.
+        route: how it is read, and who was called.
+        request_model: the model asked for.
+        status: the HTTP status; ``None`` when no response came.
+        scope: who it is attributed to.
+        first_token_ms, duration_ms: measured from ``started_at``.
+        attempt: 1 for the first try.
+    """
+
+    id: str
+    started_at: datetime
+    route: Route
+    request_model: str | None = None
+    status: int | None = None
+    scope: Scope = Scope()
+    first_token_ms: int | None = None
+    duration_ms: int | None = None
+    attempt: int = 1
+
+
+def meter(facts: CallFacts, reading: Reading, book: PriceBook, outcome: Outcome | None = None) -> CallEvent:
+    """The event of a call.
+
+    Args:
+        facts: what is known besides the answer.
+        reading: what the answer said.
+        book: prices it.
+        outcome: how it ended, where the caller knows better than the answer (a cancellation).
+    """
+    parts = tuple(_part(facts, reading, part, book, first=index == 0) for index, part in enumerate(reading.parts))
+    return CallEvent(
+        id=facts.id,
+        started_at=facts.started_at,
+        provider=facts.route.provider,
+        api=facts.route.api,
+        outcome=outcome or outcome_of(facts.status, reading),
+        scope=facts.scope,
+        request_model=facts.request_model,
+        response_model=reading.response_model,
+        response_id=reading.response_id,
+        service_tier=reading.service_tier,
+        stream=reading.stream,
+        status=facts.status,
+        error=reading.error,
+        finish_reason=reading.finish_reason,
+        usage=reading.usage,
+        usage_source=reading.usage_source,
+        raw_usage=reading.raw_usage,
+        contradictions=reading.contradictions,
+        cost=total_cost(parts),
+        provider_cost=reading.provider_cost,
+        parts=parts,
+        tool_calls=reading.tool_calls,
+        first_token_ms=facts.first_token_ms,
+        duration_ms=facts.duration_ms,
+        attempt=facts.attempt,
+    )
+
+
+def outcome_of(status: int | None, reading: Reading) -> Outcome:
+    """How a call ended, by its answer alone."""
+    if status is None:
+        return "interrupted"
+    if status >= _HTTP_ERROR or reading.error is not None:
+        return "failed"
+    return "interrupted" if reading.complete is False else "completed"
+
+
+def _part(facts: CallFacts, reading: Reading, part: PartReading, book: PriceBook, *, first: bool) -> Part:
+    model = part.model or facts.request_model or facts.route.model
+    cost = None
+    if part.usage is not None and part.billed:
+        if model is None:
+            cost = Cost(total=None, reason="neither the call nor the answer names a model")
+        else:
+            cost = book.price(
+                part.usage,
+                provider=facts.route.provider,
+                model=model,
+                at=facts.started_at,
+                context=dict(reading.price_context),
+            )
+            missing = _missing(reading, part) if first else None
+            if missing is not None:
+                cost = msgspec.structs.replace(cost, total=None, reason=f"the provider did not state {missing}")
+    return Part(model=model, usage=part.usage, billed=part.billed, kind=part.kind, cost=cost)
+
+
+def _missing(reading: Reading, part: PartReading) -> str | None:
+    """A count that belongs to the format and was not given: what it would have cost is not known."""
+    absent = (found.unit for found in reading.contradictions if found.kind == "count_absent")
+    return next((unit for unit in absent if part.usage is not None and unit not in part.usage), None)

@@ -1,0 +1,240 @@
+"""Usage: what was counted in a call, by unit; what includes what; and contradictions, named.
+
+Units and containment are :mod:`taximeter.units`. Totals are inclusive: ``input_tokens`` contains everything that went
+in, cached or not, of every modality; ``output_tokens`` contains reasoning. A unit that the provider did not mention is
+absent, which is not 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Literal, Self
+
+import msgspec
+
+from taximeter.errors import UsageError
+from taximeter.units import DURATION_UNITS, ORDER, PARENTS, UNITS, join
+
+Count = int | Decimal
+"""A count of one unit. Whole, except seconds, which may be a Decimal."""
+
+
+class Usage(Mapping[str, Count]):
+    """Counts by unit: immutable, addable, absent is not 0.
+
+    >>> usage = Usage(input_tokens=100, cache_read_tokens=60, output_tokens=7)
+    >>> usage.cache_read_tokens, usage.cache_write_tokens
+    (60, None)
+    >>> usage.leaves()
+    {'input_tokens': 40, 'output_tokens': 7, 'cache_read_tokens': 60}
+
+    A unit given as ``None`` is absent. Reading a unit as an attribute gives its count or ``None``; as a mapping it
+    holds only the units that are present, in the registry's order.
+
+    Raises:
+        UsageError: for a unit that is not registered, a negative count, a float, a bool.
+    """
+
+    __slots__ = ("_counts",)
+
+    if TYPE_CHECKING:
+        input_tokens: int | None
+        output_tokens: int | None
+        cache_read_tokens: int | None
+        cache_write_tokens: int | None
+        cache_write_5m_tokens: int | None
+        cache_write_1h_tokens: int | None
+        output_reasoning_tokens: int | None
+
+        def __getattr__(self, unit: str) -> Count | None: ...
+
+    _counts: dict[str, Count]
+
+    def __init__(self, **counts: Count | None) -> None:
+        present = {unit: _checked(unit, count) for unit, count in counts.items() if count is not None}
+        self._counts = {unit: present[unit] for unit in sorted(present, key=ORDER.__getitem__)}
+
+    def __getitem__(self, unit: str) -> Count:
+        return self._counts[unit]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._counts)
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._counts.items()))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Usage) and self._counts == other._counts
+
+    def __repr__(self) -> str:
+        return f"Usage({', '.join(f'{unit}={count}' for unit, count in self._counts.items())})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (dict(self._counts),)
+
+    def __add__(self, other: Usage) -> Usage:
+        """Unit by unit; a unit absent on one side keeps the other's count, absent on both stays absent."""
+        total: dict[str, Count | None] = dict(self._counts)
+        for unit, count in other._counts.items():
+            total[unit] = count + (total.get(unit) or 0)
+        return Usage(**total)
+
+    @property
+    def counts(self) -> Mapping[str, Count]:
+        """The counts as a plain mapping, in the registry's order."""
+        return self._counts
+
+    @classmethod
+    def total(cls, usages: Iterable[Usage]) -> Usage:
+        """The sum of any number of usages."""
+        whole = Usage()
+        for usage in usages:
+            whole += usage
+        return whole
+
+    def leaves(self) -> dict[str, Count]:
+        """The disjoint counts behind the inclusive ones: each unit less the present units that it includes.
+
+        Every token is in exactly one leaf, so that the leaves of one direction sum to its total.
+
+        Raises:
+            UsageError: when parts exceed their whole; :func:`consistent` never builds such a usage.
+        """
+        leaves = _leaves(self._counts)
+        for unit, count in leaves.items():
+            if count < 0:
+                parts = ", ".join(f"{part} ({self._counts[part]})" for part in _parts(unit, self._counts))
+                msg = f"{parts} cannot be in {unit} ({self._counts[unit]})"
+                raise UsageError(msg)
+        return leaves
+
+
+def _reader(unit: str) -> property:
+    return property(lambda usage: usage._counts.get(unit), doc=f"The count of ``{unit}``, or ``None`` when absent.")  # noqa: SLF001 - a property of Usage itself
+
+
+for _name in UNITS:
+    setattr(Usage, _name, _reader(_name))
+
+
+def _rebuild(counts: dict[str, Count]) -> Usage:
+    return Usage(**counts)
+
+
+def _checked(unit: str, count: object) -> Count:
+    if unit not in UNITS:
+        msg = f"no unit is called {unit!r}; the units are listed in taximeter.units.UNITS"
+        raise UsageError(msg)
+    whole = isinstance(count, int) and not isinstance(count, bool)
+    fraction = isinstance(count, Decimal) and unit in DURATION_UNITS and count.is_finite()
+    if (isinstance(count, int) and whole) or (isinstance(count, Decimal) and fraction):
+        if count < 0:
+            msg = f"{unit} cannot be negative: {count}"
+            raise UsageError(msg)
+        return count
+    msg = f"{unit} is counted in {'int or Decimal' if unit in DURATION_UNITS else 'int'}, not {type(count).__name__}: {count!r}"
+    raise UsageError(msg)
+
+
+def _parts(unit: str, present: Iterable[str]) -> list[str]:
+    return [other for other in present if unit in PARENTS[other]]
+
+
+def _leaves(counts: Mapping[str, Count]) -> dict[str, Count]:
+    leaves: dict[str, Count] = {}
+    for unit in sorted(counts, key=lambda name: -len(UNITS[name].dimensions)):
+        leaves[unit] = counts[unit] - sum(leaves[part] for part in _parts(unit, leaves))
+    return {unit: leaves[unit] for unit in counts}
+
+
+class Contradiction(msgspec.Struct, frozen=True):
+    """Something in a provider's figures that does not fit together. The raw usage is kept beside it.
+
+    Attributes:
+        kind: ``subset_exceeds_total``: a part is larger than its whole, and was clamped to it.
+            ``subsets_exceed_total``: parts that exclude each other sum to more than their whole; the last was clamped.
+            ``details_incomplete``: a split does not cover the count that it splits; the rest is left unsplit.
+            ``total_disagrees``: the provider's own total is not the sum of what it counted.
+            ``count_absent``: a count that belongs to the format is missing.
+            ``sources_disagree``: two places of one response give different counts.
+            ``not_a_count``: where a count belongs stands something else.
+        unit: the unit concerned.
+        detail: a sentence with both figures.
+    """
+
+    kind: Literal[
+        "subset_exceeds_total",
+        "subsets_exceed_total",
+        "details_incomplete",
+        "total_disagrees",
+        "count_absent",
+        "sources_disagree",
+        "not_a_count",
+    ]
+    unit: str
+    detail: str
+
+
+def consistent(counts: Mapping[str, Count | None]) -> tuple[Usage, tuple[Contradiction, ...]]:
+    """A usage in which no part exceeds its whole, and what had to be clamped for that.
+
+    Where two overlapping parts (cached tokens and image tokens) sum to more than their whole, at least the excess was
+    counted in both: that much is put in the unit that counts both, which contradicts nothing. What no overlap explains
+    is clamped, from the last part of the registry's order backwards, and named.
+
+    Raises:
+        UsageError: as :class:`Usage`.
+    """
+    given = Usage(**counts)
+    fitting = dict(given.counts)
+    for _ in range(4 * len(UNITS)):
+        whole, excess = next(((unit, -leaf) for unit, leaf in _by_depth(_leaves(fitting)) if leaf < 0), (None, 0))
+        if whole is None:
+            break
+        if not _overlap(fitting, whole, excess):
+            part = _last_part(fitting, whole)
+            fitting[part] -= min(excess, fitting[part])
+    usage = Usage(**fitting)
+    named = [_clamped(unit, given, usage) for unit in given if usage[unit] != given[unit]]
+    return usage, tuple(named)
+
+
+def _by_depth(leaves: Mapping[str, Count]) -> list[tuple[str, Count]]:
+    return sorted(leaves.items(), key=lambda item: len(UNITS[item[0]].dimensions))
+
+
+def _overlap(fitting: dict[str, Count], whole: str, excess: Count) -> bool:
+    """Explains ``excess`` by tokens that two parts of ``whole`` both count, if their joint unit is not reported."""
+    leaves = _leaves(fitting)
+    parts = [part for part in _parts(whole, fitting) if leaves[part] > 0]
+    for index, first in enumerate(parts):
+        for second in parts[index + 1 :]:
+            both = join(UNITS[first], UNITS[second])
+            if both is not None and both not in (first, second) and both not in fitting:
+                fitting[both] = min(excess, leaves[first], leaves[second])
+                return True
+    return False
+
+
+def _last_part(fitting: Mapping[str, Count], whole: str) -> str:
+    """The direct part of ``whole`` that gives way: too large on its own, or else the last that is not 0."""
+    parts = sorted((part for part in _parts(whole, fitting) if fitting[part]), key=ORDER.__getitem__)
+    alone = [part for part in parts if fitting[part] > fitting[whole]]
+    direct = [part for part in alone or parts if not any(parent in parts for parent in PARENTS[part])]
+    return direct[-1]
+
+
+def _clamped(unit: str, given: Usage, usage: Usage) -> Contradiction:
+    wholes = [parent for parent in PARENTS[unit] if parent in given]
+    whole = next((parent for parent in wholes if given[unit] > given[parent]), None)
+    if whole is not None:
+        detail = f"{unit} ({given[unit]}) exceeds {whole} ({given[whole]}); clamped to {usage[unit]}"
+        return Contradiction(kind="subset_exceeds_total", unit=unit, detail=detail)
+    whole = wholes[0]
+    sums = " + ".join(f"{part} ({given[part]})" for part in _parts(whole, given) if given[part])
+    detail = f"{sums} exceed {whole} ({given[whole]}); {unit} clamped to {usage[unit]}"
+    return Contradiction(kind="subsets_exceed_total", unit=unit, detail=detail)

@@ -1,0 +1,169 @@
+"""How those who speak OpenAI's Chat Completions count differently, and what their usage means.
+
+Each entry names what shows it. Where a provider is not listed, its own total decides whether a class is inside or
+outside the counts that it lists: ``total = prompt + completion + reasoning`` means that reasoning is outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from taximeter.money import Money
+from taximeter.usage import Count
+from taximeter.wire.format import Format, total_of
+from taximeter.wire.loose import JsonObject, count, obj, seconds, usd
+
+
+class Dialect(msgspec.Struct, frozen=True):
+    """What a provider does differently from OpenAI.
+
+    Attributes:
+        reasoning_outside: ``completion_tokens`` excludes reasoning, always, even where the total does too.
+        citations_outside: the same for citation tokens.
+        total_holds_thoughts: reasoning is reported only as what the total has more than prompt and completion.
+        tool_calls_whole: each tool call comes whole, in one chunk, and its index may repeat.
+    """
+
+    reasoning_outside: bool = False
+    citations_outside: bool = False
+    total_holds_thoughts: bool = False
+    tool_calls_whole: bool = False
+
+
+_STANDARD: Final = Dialect()
+
+_DIALECTS: Final[Mapping[str, Dialect]] = {
+    # recomputing the charge of 49 recorded calls: neither completion nor total includes reasoning
+    "vercel": Dialect(reasoning_outside=True),
+    # docs.perplexity.ai, deep research: three classes with prices of their own beside completion_tokens
+    "perplexity": Dialect(reasoning_outside=True, citations_outside=True),
+    # generativelanguage.googleapis.com/v1beta/openai: thoughts are in total_tokens alone; calls without id or index
+    "google": Dialect(total_holds_thoughts=True, tool_calls_whole=True),
+    "vertex": Dialect(total_holds_thoughts=True, tool_calls_whole=True),
+}
+
+
+def dialect_of(provider: str) -> Dialect:
+    """The dialect of a provider; OpenAI's own where nothing is known."""
+    return _DIALECTS.get(provider, _STANDARD)
+
+
+_CACHED_KEYS = ("prompt_cache_hit_tokens", "num_cached_tokens", "cached_tokens", "cache_read_input_tokens")
+_SEARCH_KEYS: Final = (
+    ("web_search_requests", "web_searches"),
+    ("web_search_calls", "web_searches"),
+    ("x_search_calls", "social_searches"),
+    ("code_interpreter_calls", "code_executions"),
+    ("file_search_calls", "storage_searches"),
+    ("document_search_calls", "storage_searches"),
+)
+
+
+def count_usage(call: Format, usage: JsonObject, dialect: Dialect = _STANDARD) -> dict[str, Count | None]:
+    """The units of a ``usage`` object of OpenAI's shape, Chat Completions' names or Responses'.
+
+    Args:
+        call: where contradictions are named.
+        usage: the object.
+        dialect: how its provider counts.
+    """
+    prompt = _first(usage, "prompt_tokens", "input_tokens")
+    completion = _first(usage, "completion_tokens", "output_tokens")
+    prompt_details = obj(usage.get("prompt_tokens_details")) or obj(usage.get("input_tokens_details"))
+    output_details = obj(usage.get("completion_tokens_details")) or obj(usage.get("output_tokens_details"))
+    counts: dict[str, Count | None] = {
+        "cache_read_tokens": _or(count(prompt_details.get("cached_tokens")), _first(usage, *_CACHED_KEYS)),
+        "cache_write_tokens": _or(count(prompt_details.get("cache_write_tokens")), count(usage.get("cache_creation_input_tokens"))),
+        "output_reasoning_tokens": _or(count(output_details.get("reasoning_tokens")), count(usage.get("reasoning_tokens"))),
+        "output_citation_tokens": count(usage.get("citation_tokens")),
+        **_modalities(prompt_details, "input"),
+        **_modalities(output_details, "output"),
+        **_tools(usage),
+    }
+    if counts["input_audio_tokens"] is None:
+        counts["input_audio_tokens"] = count(usage.get("audio_tokens"))  # Voxtral
+    audio_seconds = seconds(usage.get("prompt_audio_seconds"))
+    if audio_seconds:
+        counts["input_audio_seconds"] = audio_seconds
+    stated = count(usage.get("total_tokens"))
+    if prompt is None and completion is not None:
+        call.flag("count_absent", "input_tokens", "the provider counted output but no input")
+    _settle(call, counts, prompt, completion, stated, dialect)
+    return counts
+
+
+def _settle(  # noqa: PLR0913 - the three figures that must agree, and where to put the answer
+    call: Format,
+    counts: dict[str, Count | None],
+    prompt: int | None,
+    completion: int | None,
+    stated: int | None,
+    dialect: Dialect,
+) -> None:
+    """Makes the totals inclusive, and holds them against the provider's own."""
+    outside_input: Count = 0
+    outside_output: Count = 0
+    rest = 0 if stated is None else stated - (prompt or 0) - (completion or 0)
+    reasoning = counts["output_reasoning_tokens"] or 0
+    cache = (counts["cache_read_tokens"] or 0) + (counts["cache_write_tokens"] or 0)
+    audio = counts["input_audio_tokens"] or 0
+    if dialect.citations_outside:
+        outside_output += counts["output_citation_tokens"] or 0
+    if dialect.reasoning_outside:
+        outside_output += reasoning
+        rest = 0 if rest == reasoning else rest
+    elif rest > 0 and rest == reasoning:
+        outside_output, rest = reasoning, 0
+    elif rest > 0 and dialect.total_holds_thoughts and not reasoning:
+        counts["output_reasoning_tokens"], outside_output, rest = rest, rest, 0
+    elif rest > 0 and rest in (cache, audio, cache + audio):
+        outside_input, rest = rest, 0
+    elif rest > 0 and completion is None and prompt is not None:
+        completion, rest = rest, 0
+    elif rest > 0 and prompt is None:
+        prompt, rest = rest, 0
+    counts["input_tokens"] = total_of(prompt, outside_input or None)
+    counts["output_tokens"] = total_of(completion, outside_output or None)
+    if rest:
+        listed = (prompt or 0) + (completion or 0)
+        call.flag("total_disagrees", "total_tokens", f"the provider's total is {stated}, its counts sum to {listed}")
+
+
+def _modalities(details: JsonObject, direction: str) -> dict[str, Count | None]:
+    return {f"{direction}_{kind}_tokens": count(details.get(f"{kind}_tokens")) for kind in ("audio", "image", "video")}
+
+
+def _tools(usage: JsonObject) -> dict[str, Count | None]:
+    """Server-side tools that are charged by use."""
+    details = (
+        obj(usage.get("server_tool_use_details"))  # OpenRouter
+        | obj(usage.get("server_tool_use"))
+        | obj(usage.get("server_side_tool_usage_details"))  # xAI
+    )
+    found: dict[str, Count | None] = {unit: count(details[key]) for key, unit in _SEARCH_KEYS if details.get(key) is not None}
+    queries = count(usage.get("num_search_queries"))  # Perplexity's deep research
+    if queries:
+        found["web_searches"] = queries
+    return found
+
+
+def stated_cost(usage: JsonObject) -> Money | None:
+    """The cost that a usage object states itself, in US dollars."""
+    ticks = count(usage.get("cost_in_usd_ticks"))
+    if ticks is not None:  # xAI: 1e10 ticks are a dollar
+        return usd(f"{ticks}e-10")
+    cost = usage.get("cost")
+    if isinstance(cost, dict):  # Perplexity says total_cost, Charm says usd
+        return usd(obj(cost).get("total_cost", obj(cost).get("usd")))
+    return usd(obj(usage.get("pydantic_ai_gateway")).get("cost_estimate") if cost is None else cost)
+
+
+def _first(usage: JsonObject, *keys: str) -> int | None:
+    return next((found for key in keys if (found := count(usage.get(key))) is not None), None)
+
+
+def _or(first: int | None, second: int | None) -> int | None:
+    return second if first is None else first

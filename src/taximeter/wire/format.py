@@ -1,0 +1,292 @@
+"""What every wire format has in common: the state of one answer while it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
+
+import msgspec
+
+from taximeter.event import ProviderError, ToolCall, UsageSource
+from taximeter.money import Money
+from taximeter.usage import Contradiction, Count, Usage, consistent
+from taximeter.wire.loose import JsonObject, arr, count, dump, moment, obj, text, utf8_len, word
+from taximeter.wire.reading import PartReading, Reading
+
+ESTIMATE_BYTES_PER_TOKEN = 4
+"""Bytes of UTF-8 text taken for a token where a cut stream leaves only its text to go by."""
+
+MAX_TOOL_CALLS = 1024
+"""Tool calls kept of one answer; what a model really asks for is a handful."""
+
+
+class Route(msgspec.Struct, frozen=True):
+    """How a call is to be read, as its method, host and path tell.
+
+    Attributes:
+        api: the wire format (:data:`taximeter.wire.routes.APIS`).
+        provider: who is called.
+        model: the model that the path names, if it does.
+        stream: whether the path itself asks for a stream; ``None`` when the body says.
+    """
+
+    api: str
+    provider: str
+    model: str | None = None
+    stream: bool | None = None
+
+
+class IdleText(NamedTuple):
+    """Says that an event held nothing but output text, and where.
+
+    Attributes:
+        key: the JSON key of the text.
+        other_key: the key of a second string that changes from event to event, and means nothing.
+    """
+
+    key: bytes
+    other_key: bytes | None = None
+
+
+class _Tool:
+    __slots__ = ("argument_bytes", "id", "name")
+
+    def __init__(self, identity: str | None, name: str) -> None:
+        self.id = identity
+        self.name = name
+        self.argument_bytes = 0
+
+
+class Format:
+    """Reads the answer to one call. A subclass knows one wire format and fills in what it finds.
+
+    A whole body arrives by :meth:`document`, a stream by :meth:`event`; :meth:`counts` then says what was counted.
+    """
+
+    line_stream: ClassVar[bool] = False
+    """Whether the format's streams are one JSON value a line."""
+    array_stream: ClassVar[bool] = False
+    """Whether the format's streams can be one JSON array."""
+
+    def __init__(self, route: Route, headers: Mapping[str, str]) -> None:
+        self.route = route
+        self.headers = headers
+        self.response_model: str | None = None
+        self.response_id: str | None = None
+        self.service_tier: str | None = None
+        self.finish_reason: str | None = None
+        self.error: ProviderError | None = None
+        self.provider_cost: Money | None = None
+        self.created: int | None = None
+        self.raw_usage: object = None
+        self.text_bytes = 0
+        self.ended = False
+        """Whether the stream has come to the end that its protocol requires."""
+        self.price_context: dict[str, str] = {}
+        self.contradictions: list[Contradiction] = []
+        self.first_part_billed = True
+        self.extra_parts: list[PartReading] = []
+        self.tools: dict[object, _Tool] = {}
+
+    # ---- what a subclass does
+
+    def document(self, body: JsonObject) -> None:
+        """Reads a whole body, error or answer."""
+        raise NotImplementedError
+
+    def event(self, name: bytes, body: JsonObject) -> IdleText | None:
+        """Reads one event of a stream; says so when it held nothing but text."""
+        raise NotImplementedError
+
+    def marker(self, data: bytes) -> None:
+        """Takes an event that is no JSON object: ``[DONE]``."""
+
+    def counts(self) -> dict[str, Count | None] | None:
+        """What was counted, by unit, in inclusive totals; ``None`` when the answer did not say.
+
+        A value may exceed the total that includes it: the caller clamps and flags it.
+        """
+        raise NotImplementedError
+
+    def usage_is_final(self) -> bool:
+        """Whether the usage seen in a stream is the last word, and not a running figure."""
+        return True
+
+    def estimate(self) -> dict[str, Count | None] | None:
+        """What a stream that was cut before its usage is taken to have counted; ``None`` if too little was seen."""
+        return None
+
+    # ---- what a subclass uses
+
+    def identify(self, body: JsonObject, model_key: str = "model") -> None:
+        """Keeps the model, id, time and tier that OpenAI-shaped answers carry at their top."""
+        self.response_model = text(body.get(model_key)) or self.response_model
+        self.response_id = text(body.get("id")) or self.response_id
+        self.created = self.created or moment(body.get("created"))
+        self.service_tier = text(body.get("service_tier")) or self.service_tier
+
+    def add_text(self, *values: object) -> None:
+        """Counts output text."""
+        for value in values:
+            if isinstance(value, str):
+                self.text_bytes += utf8_len(value)
+
+    def add_tool(self, key: object, identity: object, name: object, arguments: object = None) -> None:
+        """Notes a tool call, or more of one: ``key`` tells apart the calls of one answer."""
+        tool = self.tools.get(key)
+        if tool is None:
+            named = name if isinstance(name, str) else None
+            if named is None or len(self.tools) >= MAX_TOOL_CALLS:
+                return
+            tool = self.tools[key] = _Tool(text(identity), named)
+        elif tool.id is None:
+            tool.id = text(identity)
+        if arguments is not None:
+            size = utf8_len(arguments) if isinstance(arguments, str) else len(dump(arguments).encode())
+            tool.argument_bytes += size
+            self.text_bytes += size
+
+    def flag(self, kind: str, unit: str, detail: str) -> None:
+        """Names a contradiction."""
+        found = msgspec.convert({"kind": kind, "unit": unit, "detail": detail}, Contradiction)
+        if found not in self.contradictions:
+            self.contradictions.append(found)
+
+    def fail(self, body: object) -> bool:
+        """Keeps the error that ``body`` is, if it is one, unless one is kept already."""
+        found = find_error(body)
+        if found is not None and self.error is None:
+            self.error = found
+        return found is not None
+
+    def adopt(self, inner: Format, *, ended: bool | None = None) -> None:
+        """Takes over what another format found in the same answer, once it has counted."""
+        for name in _ADOPTED:
+            setattr(self, name, getattr(inner, name))
+        if ended is not None:
+            self.ended = ended
+
+    def check_total(self, stated: object, counted: int) -> None:
+        """Flags a total of the provider's own that is not what it counted."""
+        total = count(stated)
+        if total is not None and total != counted:
+            self.flag("total_disagrees", "total_tokens", f"the provider's total is {total}, its counts sum to {counted}")
+
+    # ---- the outcome
+
+    def reading(self, *, stream: bool, whole: bool, fault: str | None) -> Reading:
+        """Everything found.
+
+        Args:
+            stream: whether the answer came as events.
+            whole: whether the transport, and the encodings in it, came to their end.
+            fault: what could not be read.
+        """
+        complete = self.ended and whole if stream else (None if whole else False)
+        counts = self.counts()
+        source: UsageSource = "reported"
+        if counts is None:
+            counts = self.estimate() if stream and not self.ended and self.error is None else None
+            source = "estimated" if counts is not None else "unknown"
+        elif stream and not self.usage_is_final():
+            source = "estimated"
+        parts: tuple[PartReading, ...] = ()
+        total: Usage | None = None
+        if counts is not None:
+            usage, clamped = consistent(counts)
+            self.contradictions.extend(clamped)
+            first = PartReading(model=self.response_model, usage=usage, billed=self.first_part_billed)
+            parts = (first, *self.extra_parts)
+            total = Usage.total(part.usage for part in parts if part.billed and part.usage is not None)
+        return Reading(
+            usage=total,
+            usage_source=source,
+            raw_usage=None if self.raw_usage is None else dump(self.raw_usage),
+            contradictions=tuple(self.contradictions),
+            parts=parts,
+            response_model=self.response_model,
+            response_id=self.response_id,
+            service_tier=self.service_tier,
+            price_context=tuple(sorted(self.price_context.items())),
+            finish_reason=self.finish_reason,
+            tool_calls=tuple(ToolCall(id=tool.id, name=tool.name, argument_bytes=tool.argument_bytes) for tool in self.tools.values()),
+            error=self.error,
+            stream=stream,
+            complete=complete,
+            provider_cost=self.provider_cost,
+            created=self.created,
+            text_bytes=self.text_bytes,
+            fault=fault,
+        )
+
+
+def total_of(*counts: int | None) -> int | None:
+    """The sum of the counts that are present; absent when none is."""
+    present = [each for each in counts if each is not None]
+    return sum(present) if present else None
+
+
+def estimated_tokens(text_bytes: int) -> int:
+    """Tokens that a text is taken to have been, rounded up."""
+    return -(-text_bytes // ESTIMATE_BYTES_PER_TOKEN)
+
+
+_ADOPTED = (
+    "response_model",
+    "response_id",
+    "service_tier",
+    "finish_reason",
+    "error",
+    "provider_cost",
+    "created",
+    "raw_usage",
+    "text_bytes",
+    "ended",
+    "price_context",
+    "contradictions",
+    "first_part_billed",
+    "extra_parts",
+    "tools",
+)
+
+_MAX_MESSAGE = 2000
+_ERROR_CODES = ("code", "status_code", "statusCode")
+
+
+def find_error(body: object) -> ProviderError | None:
+    """The error that a body is, in any of the shapes that providers use; ``None`` when it is none."""
+    if isinstance(body, list):
+        return next((found for item in arr(body) if (found := find_error(item)) is not None), None)
+    outer = obj(body)
+    inner = outer.get("error")
+    if isinstance(inner, dict):
+        return _error_object(obj(inner), outer)
+    if text(inner) is not None:
+        return ProviderError(type=text(outer.get("type")), code=_code(outer), message=text(inner))
+    if outer.get("type") == "error":
+        return _error_object(outer, {})
+    return None
+
+
+def failure(body: object) -> ProviderError:
+    """The error of an answer whose HTTP status says that it is one, whatever its shape."""
+    found = find_error(body)
+    if found is not None:
+        return found
+    outer = obj(body)
+    message = text(outer.get("message")) or text(outer.get("Message")) or text(outer.get("detail")) or text(outer.get("error_message"))
+    if message is None:
+        message = body if isinstance(body, str) else dump(body)[:_MAX_MESSAGE] if body else None
+    kind = text(outer.get("type")) or text(outer.get("__type")) or text(outer.get("status"))
+    return ProviderError(type=kind, code=_code(outer), message=message)
+
+
+def _error_object(inner: JsonObject, outer: JsonObject) -> ProviderError:
+    kind = word(inner.get("type")) or text(inner.get("status"))
+    kind = None if kind == "error" else kind
+    message = text(inner.get("message")) or text(inner.get("detail")) or (dump(inner)[:_MAX_MESSAGE] if inner else None)
+    return ProviderError(type=kind, code=_code(inner) or _code(outer), message=message)
+
+
+def _code(body: JsonObject) -> str | None:
+    return next((found for key in _ERROR_CODES if (found := word(body.get(key))) is not None), None)

@@ -1,0 +1,194 @@
+"""Gemini's generateContent and embeddings, and Vertex AI's predict.
+
+``usageMetadata`` stands on every event of a stream and the last one counts, whole: earlier ones are counters of a step
+and may be larger. ``candidatesTokenCount`` excludes thoughts, ``promptTokenCount`` includes the cache and excludes what
+built-in tools put in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from taximeter.usage import Count
+from taximeter.wire.format import Format, IdleText, Route, total_of
+from taximeter.wire.loose import JsonObject, arr, count, moment, obj, text, word
+
+_MODALITIES: Final = {
+    "TEXT": "text",
+    "IMAGE": "image",
+    "VIDEO": "video",
+    "AUDIO": "audio",
+    # clients that re-encode protobuf write the enum's number
+    "1": "text",
+    "2": "image",
+    "3": "video",
+    "4": "audio",
+}
+_TOTALS: Final = ("promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "toolUsePromptTokenCount", "totalTokenCount")
+_TIERS: Final = {"ON_DEMAND_PRIORITY": "priority", "ON_DEMAND_FLEX": "flex", "PRIORITY": "priority", "FLEX": "flex"}
+
+
+class Gemini(Format):
+    """https://ai.google.dev/api/generate-content (read 2026-11)."""
+
+    array_stream = True
+
+    def __init__(self, route: Route, headers: Mapping[str, str]) -> None:
+        super().__init__(route, headers)
+        self._usage: JsonObject | None = None
+        self._searches: dict[Any, int] = {}
+        self._calls = 0
+
+    def document(self, body: JsonObject) -> None:
+        self.event(b"", body)
+
+    def event(self, name: bytes, body: JsonObject) -> IdleText | None:
+        if "error" in body and self.fail(body):
+            return None
+        body = obj(body.get("response")) or body  # as some SDKs' backends wrap it
+        self.response_model = text(body.get("modelVersion")) or self.response_model
+        self.response_id = text(body.get("responseId")) or self.response_id
+        self.created = self.created or moment(body.get("createTime"))
+        usage = body.get("usageMetadata")
+        if isinstance(usage, dict) and (self._usage is None or any(key in usage for key in _TOTALS)):
+            self._usage = obj(usage)
+            self.raw_usage = self._usage
+            tier = word(self._usage.get("serviceTier")) or word(self._usage.get("trafficType"))
+            self.service_tier = tier or self.service_tier
+        for candidate in arr(body.get("candidates")):
+            self._candidate(obj(candidate))
+        blocked = word(obj(body.get("promptFeedback")).get("blockReason"))
+        if blocked is not None:
+            self.finish_reason = f"BLOCKED:{blocked}"
+            self.ended = True
+        return None
+
+    def _candidate(self, candidate: JsonObject) -> None:
+        finish = word(candidate.get("finishReason"))
+        if finish is not None:
+            self.finish_reason = finish
+            self.ended = True
+        for part in arr(obj(candidate.get("content")).get("parts")):
+            piece = obj(part)
+            self.add_text(piece.get("text"))
+            if isinstance(piece.get("functionCall"), dict):
+                self._function_call(obj(piece["functionCall"]))
+        queries = arr(obj(candidate.get("groundingMetadata")).get("webSearchQueries"))
+        if queries:
+            self._searches[candidate.get("index") if isinstance(candidate.get("index"), int) else 0] = len(queries)
+
+    def _function_call(self, call: JsonObject) -> None:
+        # whole in one part; since Gemini 3 the arguments may follow in parts without a name
+        if text(call.get("name")) is not None:
+            self._calls += 1
+        self.add_tool(self._calls, call.get("id"), call.get("name"), call.get("args"))
+
+    def usage_is_final(self) -> bool:
+        return self.ended
+
+    def counts(self) -> dict[str, Count | None] | None:
+        usage = self._usage
+        if usage is None:
+            return None
+        tier = _TIERS.get((self.service_tier or "").upper())
+        if tier is not None:
+            self.price_context["service_tier"] = tier
+        counts = _counted(usage)
+        if counts["input_tokens"] is None or count(usage.get("promptTokenCount")) is None:
+            self.flag("count_absent", "input_tokens", "usageMetadata has no promptTokenCount")
+        self.check_total(usage.get("totalTokenCount"), int((counts["input_tokens"] or 0) + (counts["output_tokens"] or 0)))
+        if self._searches:
+            # 2.x: a price per prompt that was grounded; since 3: per query. ai.google.dev/gemini-api/docs/pricing
+            by_query = not (self.response_model or self.route.model or "").startswith(("gemini-1", "gemini-2"))
+            counts["web_searches"] = sum(self._searches.values()) if by_query else 1
+        return counts
+
+
+def _counted(usage: JsonObject) -> dict[str, Count | None]:
+    prompt = count(usage.get("promptTokenCount"))
+    tools = count(usage.get("toolUsePromptTokenCount"))
+    thoughts = count(usage.get("thoughtsTokenCount"))
+    counts: dict[str, Count | None] = {
+        "input_tokens": total_of(prompt, tools),
+        "input_tool_tokens": tools,
+        "cache_read_tokens": count(usage.get("cachedContentTokenCount")),
+        "output_tokens": total_of(count(usage.get("candidatesTokenCount")), thoughts),
+        "output_reasoning_tokens": thoughts,
+    }
+    for key, unit in (
+        ("promptTokensDetails", "input_{}_tokens"),
+        ("candidatesTokensDetails", "output_{}_tokens"),
+        ("cacheTokensDetails", "cache_{}_read_tokens"),
+        ("toolUsePromptTokensDetails", "input_{}_tool_tokens"),
+    ):
+        for modality, tokens in _by_modality(usage.get(key)).items():
+            counts[unit.format(modality)] = tokens
+    for modality in ("audio", "image", "video"):
+        inside = counts.get(f"input_{modality}_tool_tokens")
+        if inside is not None:  # the units of a modality include what tools put in; the prompt's details do not
+            counts[f"input_{modality}_tokens"] = (counts.get(f"input_{modality}_tokens") or 0) + inside
+    return counts
+
+
+def _by_modality(details: object) -> dict[str, int]:
+    """Tokens by modality; text is what the others leave."""
+    found: dict[str, int] = {}
+    for each in arr(details):
+        modality = _MODALITIES.get((word(obj(each).get("modality")) or "").upper())
+        tokens = count(obj(each).get("tokenCount"))
+        if modality not in (None, "text") and tokens is not None:
+            found[modality] = found.get(modality, 0) + tokens
+    return found
+
+
+class GeminiEmbed(Format):
+    """https://ai.google.dev/api/embeddings (read 2026-11): often without usage; ``promptTokenDetails`` is singular here."""
+
+    def document(self, body: JsonObject) -> None:
+        self.raw_usage = body.get("usageMetadata") if isinstance(body.get("usageMetadata"), dict) else None
+
+    def event(self, name: bytes, body: JsonObject) -> IdleText | None:
+        self.document(body)
+        return None
+
+    def counts(self) -> dict[str, Count | None] | None:
+        usage = obj(self.raw_usage)
+        prompt = count(usage.get("promptTokenCount"))
+        if prompt is None:
+            return None
+        details = usage.get("promptTokenDetails") or usage.get("promptTokensDetails")
+        return {"input_tokens": prompt} | {f"input_{kind}_tokens": tokens for kind, tokens in _by_modality(details).items()}
+
+
+class VertexPredict(Format):
+    """https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api (read 2026-11)."""
+
+    def __init__(self, route: Route, headers: Mapping[str, str]) -> None:
+        super().__init__(route, headers)
+        self._tokens: int | None = None
+        self._characters: int | None = None
+
+    def document(self, body: JsonObject) -> None:
+        self.response_model = text(body.get("model")) or self.response_model
+        for each in arr(body.get("predictions")):
+            statistics = obj(obj(obj(each).get("embeddings")).get("statistics")) or obj(obj(each).get("statistics"))
+            self._tokens = total_of(self._tokens, count(statistics.get("token_count")))
+        metadata = obj(body.get("metadata"))
+        self._characters = count(metadata.get("billableCharacterCount"))
+        stated = obj(metadata.get("tokenMetadata"))
+        if stated:
+            self._tokens = count(obj(stated.get("inputTokenCount")).get("totalTokens")) or self._tokens
+        self.raw_usage = metadata or ({"token_count": self._tokens} if self._tokens is not None else None)
+
+    def event(self, name: bytes, body: JsonObject) -> IdleText | None:
+        self.document(body)
+        return None
+
+    def counts(self) -> dict[str, Count | None] | None:
+        if self._tokens is None and self._characters is None:
+            return None
+        if self._tokens is not None:  # models priced by token state both; characters are how older ones were billed
+            return {"input_tokens": self._tokens}
+        return {"input_characters": self._characters}
+

@@ -1,0 +1,92 @@
+"""OpenAI's endpoints for embeddings, images and audio, and those who speak them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from taximeter.usage import Count
+from taximeter.wire.dialects import count_usage, stated_cost
+from taximeter.wire.format import Format, IdleText, Route
+from taximeter.wire.loose import JsonObject, count, obj, seconds, text
+from taximeter.wire.openai_responses import image_counts
+
+
+class _UsageAtTop(Format):
+    """Formats whose answer has a ``usage`` at its top, or in the last event of its stream."""
+
+    def __init__(self, route: Route, headers: Mapping[str, str]) -> None:
+        super().__init__(route, headers)
+        self._usage: JsonObject | None = None
+
+    def document(self, body: JsonObject) -> None:
+        self.identify(body)
+        if isinstance(body.get("usage"), dict):
+            self._usage = obj(body["usage"])
+            self.raw_usage = self._usage
+            self.provider_cost = stated_cost(self._usage)
+
+    def event(self, name: bytes, body: JsonObject) -> IdleText | None:
+        if not self.fail(body):
+            self.document(body)
+            kind = text(body.get("type")) or ""
+            self.ended = self.ended or kind.endswith((".done", ".completed"))
+        return None
+
+    def marker(self, data: bytes) -> None:
+        self.ended = self.ended or data == b"[DONE]"
+
+
+class OpenAIEmbeddings(_UsageAtTop):
+    """https://platform.openai.com/docs/api-reference/embeddings (read 2026-11). Voyage states only ``total_tokens``."""
+
+    def counts(self) -> dict[str, Count | None] | None:
+        if self._usage is None:
+            return None
+        counts = count_usage(self, self._usage)
+        counts["input_pixels"] = count(self._usage.get("image_pixels"))
+        return counts
+
+
+class OpenAIImages(_UsageAtTop):
+    """https://platform.openai.com/docs/api-reference/images (read 2026-11). dall-e states no usage."""
+
+    def counts(self) -> dict[str, Count | None] | None:
+        if self._usage is None or not ("input_tokens" in self._usage or "output_tokens" in self._usage):
+            return None
+        return image_counts(self, self._usage)
+
+
+class OpenAITranscription(_UsageAtTop):
+    """https://platform.openai.com/docs/api-reference/audio (read 2026-11): tokens, or seconds of audio."""
+
+    def counts(self) -> dict[str, Count | None] | None:
+        if self._usage is None:
+            return None
+        duration = seconds(self._usage.get("seconds"))
+        if duration is not None:
+            return {"audio_seconds": duration, "input_audio_seconds": duration}
+        usage = dict(self._usage)
+        usage.setdefault("input_tokens_details", usage.pop("input_token_details", None))
+        return count_usage(self, usage)
+
+
+class OpenAISpeech(Format):
+    """https://platform.openai.com/docs/api-reference/audio (read 2026-11): sound, and in a stream its usage last."""
+
+    def __init__(self, route: Route, headers: Mapping[str, str]) -> None:
+        super().__init__(route, headers)
+        self._usage: JsonObject | None = None
+
+    def document(self, body: JsonObject) -> None:
+        if isinstance(body.get("usage"), dict):
+            self._usage = obj(body["usage"])
+            self.raw_usage = self._usage
+
+    def event(self, name: bytes, body: JsonObject) -> IdleText | None:
+        if not self.fail(body):
+            self.document(body)
+            self.ended = self.ended or body.get("type") == "speech.audio.done"
+        return None
+
+    def counts(self) -> dict[str, Count | None] | None:
+        return None if self._usage is None else count_usage(self, self._usage)
