@@ -97,7 +97,7 @@ def write(demos: Iterable[Demo], target: Path) -> list[Path]:
     for number, demo in enumerate(demos):
         folder = target / demo.folder
         folder.mkdir(parents=True, exist_ok=True)
-        request = {"method": "POST", "url": demo.url, "scheme": "https", "query": [], "headers": {"content-type": JSON}}
+        request = {"method": "POST", "url": demo.url, "scheme": "https", "headers": {"content-type": JSON}}
         (folder / "request.json").write_bytes(pretty({**request, "body": demo.request}))
         date = f"Mon, 02 Nov 2026 {9 + number // 6:02d}:{number % 6 * 10:02d}:00 GMT"
         headers = [["content-type", demo.kind], ["date", date], *map(list, demo.headers)]

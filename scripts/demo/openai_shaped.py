@@ -15,7 +15,7 @@ def chunks(model: str, usage: Json | None, *, on_finish: bool = False, **extra: 
     for index, word in enumerate(WORDS):
         delta = {"role": "assistant", "content": word} if index == 0 else {"content": word}
         yield {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
-    finish = {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], **extra}
+    finish: Json = {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], **extra}
     yield {**finish, "usage": usage} if on_finish else finish
     if usage is not None and not on_finish:
         yield {**head, "choices": [], "usage": usage}
@@ -165,8 +165,14 @@ def others() -> Iterator[Demo]:
     answer = {"created": 1793610000, "data": [{"b64_json": "aGlsbHM="}], "usage": counted}
     yield Demo("openai_images/whole", f"{host}/images/generations", {"model": "gpt-image-1"}, compact(answer))
 
-    counted = {"type": "tokens", "input_tokens": 410, "output_tokens": 32, "total_tokens": 442}
-    counted["input_token_details"] = {"text_tokens": 10, "audio_tokens": 400}
+    split = {"text_tokens": 10, "audio_tokens": 400}
+    counted = {
+        "type": "tokens",
+        "input_tokens": 410,
+        "input_token_details": split,
+        "output_tokens": 32,
+        "total_tokens": 442,
+    }
     stream: list[Json] = [
         *({"type": "transcript.text.delta", "delta": word} for word in WORDS),
         {"type": "transcript.text.done", "text": ADVICE, "usage": counted},

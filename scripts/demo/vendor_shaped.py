@@ -27,7 +27,14 @@ QUESTION: list[Json] = [{"role": "user", "content": "How should I plan a weekend
 
 def message_events(model: str, start: Json, end: Json) -> list[Json]:
     """Anthropic's stream: counts of the input at its start, the final counts at its end."""
-    message: Json = {"id": "msg_demo", "type": "message", "role": "assistant", "model": model, "content": [], "usage": start}
+    message: Json = {
+        "id": "msg_demo",
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": [],
+        "usage": start,
+    }
     return [
         {"type": "message_start", "message": message},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
@@ -183,7 +190,7 @@ def bedrock() -> Iterator[Demo]:
 
 
 def others() -> Iterator[Demo]:
-    """Cohere, Ollama and Hugging Face."""
+    """Cohere, Ollama, Hugging Face and Cloudflare's own models."""
     billed = {"input_tokens": 60, "output_tokens": 25}
     counted = {"billed_units": billed, "tokens": {"input_tokens": 1_410, "output_tokens": 31}}
     delta = [{"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": word}}}} for word in WORDS]
@@ -233,3 +240,8 @@ def others() -> Iterator[Demo]:
     vector = compact([[0.5, -0.25, 0.125]])
     url = "router.huggingface.co/hf-inference/models/BAAI/bge-small-en-v1.5/pipeline/feature-extraction"
     yield Demo("hf_inference/embedding", url, {"inputs": "hills"}, vector)
+
+    result = {"response": ADVICE, "usage": {"prompt_tokens": 26, "completion_tokens": 14, "total_tokens": 40}}
+    ran = {"result": result, "success": True, "errors": [], "messages": []}
+    url = "api.cloudflare.com/client/v4/accounts/demo/ai/run/@cf/meta/llama-3.3-70b-instruct-fp8-fast"
+    yield Demo("cloudflare_run/whole", url, {"messages": QUESTION}, compact(ran))

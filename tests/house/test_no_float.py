@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PLACES = ["money.py", "units.py", "usage.py", "event.py", "pricing", "ledger", "wire", "store", "importers"]
+PLACES = ["money.py", "units.py", "usage.py", "event.py", "meter.py", "pricing", "ledger", "wire", "store", "importers"]
 
 
 def _floats(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -37,7 +37,7 @@ def _exact(division: ast.BinOp) -> bool:
     names = {node.id for node in ast.walk(division) if isinstance(node, ast.Name)}
     sides = [division.left, division.right]
     texts = any(isinstance(side, ast.JoinedStr) or (_is_text(side)) for side in sides)
-    return texts or bool(names & {"Fraction", "Path"})
+    return texts or bool(names & {"Fraction", "Path", "folder", "path"})
 
 
 def _is_text(node: ast.expr) -> bool:

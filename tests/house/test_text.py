@@ -98,7 +98,9 @@ def test_the_map_shows_every_room(repository: Path) -> None:
 def test_a_wheel_holds_every_file_of_the_package(repository: Path, tmp_path: Path) -> None:
     """Migrations, demo captures, READMEs and py.typed are installed along with the modules."""
     build = f"import uv_build; print(uv_build.build_wheel({str(tmp_path)!r}))"
-    subprocess.run([sys.executable, "-c", build], cwd=repository, check=True, capture_output=True)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where the build backend's program is
+    environment = {**os.environ, "PATH": path}
+    subprocess.run([sys.executable, "-c", build], cwd=repository, env=environment, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     held = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("taximeter/")}
     source = repository / "src"

@@ -234,6 +234,6 @@ def test_the_same_usage_again(counts: dict[str, int]) -> None:
     """A cost depends on the usage alone, and not on what was priced before it or in which order units were given."""
     usage, _ = consistent(counts)
     book = book_of(model("m", DatedPrices(IN_OUT)))
-    turned = Usage(**dict(reversed(usage.items())))
+    turned = Usage(**dict(reversed(list(usage.items()))))
     first, second = (book.price(each, provider="acme", model="m", at=NOW) for each in (usage, turned))
     assert first == second == cost(IN_OUT, usage)

@@ -69,9 +69,11 @@ _seconds = st.decimals(0, 10**6, allow_nan=False, allow_infinity=False, places=1
 moneys = st.builds(Money, st.integers(-(10**24), 10**24) | st.integers(-(10**6), 10**6))
 """Amounts from 1e-12 USD to a trillion, of either sign."""
 
-usages = st.dictionaries(st.sampled_from(sorted(UNITS)), _whole, max_size=4).map(lambda counts: Usage(**counts)) | st.dictionaries(
-    st.sampled_from(sorted(DURATION_UNITS)), _seconds | _whole, max_size=2
-).map(lambda counts: Usage(**counts))
+usages = st.dictionaries(st.sampled_from(sorted(UNITS)), _whole, max_size=4).map(
+    lambda counts: Usage(**counts)
+) | st.dictionaries(st.sampled_from(sorted(DURATION_UNITS)), _seconds | _whole, max_size=2).map(
+    lambda counts: Usage(**counts)
+)
 """Usages with few and with large counts, whole and of seconds."""
 
 _counts = _whole | _seconds

@@ -188,7 +188,10 @@ def test_as_of_sees_what_was_recorded_until_then(store: Store) -> None:
     costs = [store.report([], Query(as_of=at))[0].cost for at in minutes]
     assert costs == [None, Money.usd("1"), Money.usd("2"), Money.usd("3")]
     assert [len(list(store.events(Query(as_of=at)))) for at in minutes] == [0, 1, 1, 1]
-    assert [table(store.report(["model"], Query(as_of=at))) for at in minutes[1:3]] == [[("m", 1, "1")], [("m", 1, "2")]]
+    assert [table(store.report(["model"], Query(as_of=at))) for at in minutes[1:3]] == [
+        [("m", 1, "1")],
+        [("m", 1, "2")],
+    ]
 
 
 def test_a_correction_of_nothing_is_refused(store: Store) -> None:
@@ -216,5 +219,7 @@ def test_numbers_are_given_in_the_order_of_commits(store: Store) -> None:
     store.correct([repriced("c", event, "2")], recorded_at=NOW)
     store.add([event, call("d")], recorded_at=NOW)
     with store._transaction(write=False) as connection:
-        numbers = connection.exec_driver_sql("SELECT id, seq FROM events UNION SELECT id, seq FROM corrections ORDER BY 2")
+        numbers = connection.exec_driver_sql(
+            "SELECT id, seq FROM events UNION SELECT id, seq FROM corrections ORDER BY 2"
+        )
         assert [tuple(row) for row in numbers] == [("a", 1), ("b", 2), ("c", 3), ("d", 4)]

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from taximeter.cli.lines import CaptureLine
-from taximeter.cli.terminal import counts, table, usd
+from taximeter.cli.terminal import counts, plain, table, usd
 from taximeter.errors import TaximeterError
 from taximeter.event import CallEvent
+from taximeter.money import Money
+from taximeter.usage import Usage
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 SHOWN = ("input_tokens", "cache_read_tokens", "output_tokens", "output_reasoning_tokens")
 SHOWN_AS = ("input", "cached", "output", "reasoning")
+_WIDE = 150
+_WIDE_ONLY = ("provider", "reasoning", "provider says")
 _BATCH = 500
 
 
@@ -44,7 +48,7 @@ class Refused(NamedTuple):
 
     Attributes:
         name: the capture, as given.
-        why: a sentence.
+        why: a sentence that names it.
     """
 
     name: str
@@ -59,7 +63,8 @@ def read_all(folders: Iterable[tuple[str, Path]], book: PriceBook, at: datetime 
         try:
             metered = meter_capture(load(folder), book, at)
         except TaximeterError as error:
-            yield Refused(name, str(error))
+            why = str(error)
+            yield Refused(name, why if str(folder) in why else f"{name}: {why}")
             continue
         line = CaptureLine.of(
             metered.event,
@@ -105,32 +110,60 @@ class Keeper:
         return said + "."
 
 
-def calls_table(title: str, done: Sequence[Done]) -> Table:
-    """Usage and cost, a row for each call; with the amount that the provider itself states, if any does."""
+def calls_table(title: str, done: Sequence[Done], width: int) -> Table:
+    """Usage and cost, a row for each call and for each part at another model.
+
+    Args:
+        title: stands above.
+        done: the calls.
+        width: of the terminal, in signs; a narrow one gets fewer columns.
+    """
     own = any(each.event.provider_cost is not None for each in done)
-    columns = ["capture", "provider", "model", *SHOWN_AS, "usage is", "cost USD", *(["provider says"] if own else [])]
-    made = table(title, columns, numbers=[*SHOWN_AS, "cost USD", "provider says"])
-    for name, event, line, _ in done:
+    hidden = {*(() if own else ("provider says",)), *(_WIDE_ONLY if width < _WIDE else ())}
+    numbers = (*SHOWN_AS, "cost USD", "provider says")
+    columns = [
+        name for name in ("capture", "provider", "model", *SHOWN_AS, "usage is", *numbers[-2:]) if name not in hidden
+    ]
+    made = table(title, columns, numbers)
+    for each in done:
+        event = each.event
         source = event.usage_source + (" !" if event.contradictions else "")
-        cells = [name, event.provider, event.model or "–", *counts(event.usage, SHOWN), source, usd(event.cost)]
-        made.add_row(*cells, *([usd(event.provider_cost)] if own else []))
-        for part, told in zip(event.parts[1:], line.parts[1:], strict=True):
-            cost = usd(part.cost.total if part.cost else None) if part.billed else "not billed"
-            made.add_row("", "", f"  of it {told.model or '–'}", *counts(part.usage, SHOWN), part.kind, cost)
+        cells = _cells(each.name, event.provider, event.model, event.usage, source, event.cost)
+        cells["provider says"] = usd(event.provider_cost)
+        made.add_row(*(cells[name] for name in columns))
+        for part in event.parts[1:]:
+            cost = part.cost.total if part.cost else None
+            cells = _cells("", "", part.model, part.usage, part.kind, cost)
+            cells |= {"capture": "  of which", "provider": "", "provider says": ""}
+            cells |= {} if part.billed else {"cost USD": "not billed"}
+            made.add_row(*(cells[name] for name in columns))
     return made
+
+
+def _cells(
+    name: str, provider: str, model: str | None, usage: Usage | None, source: str, cost: Money | None
+) -> dict[str, str]:
+    """The cells of a row, by column."""
+    texts = {"capture": plain(name), "provider": plain(provider), "model": plain(model), "usage is": source}
+    return {**texts, **dict(zip(SHOWN_AS, counts(usage, SHOWN), strict=True)), "cost USD": usd(cost)}
 
 
 def remarks(done: Iterable[Done]) -> Iterator[str]:
     """What must not go unsaid: faults, errors, contradictions, and why there is no cost."""
-    for name, event, line, fault in done:
-        if fault:
-            yield f"{name}: {fault}"
-        if event.error is not None:
-            yield f"{name}: the provider said no: {event.error.message or event.error.type or event.status}"
-        elif line.complete is False:
-            yield f"{name}: the answer was cut off; its usage is {event.usage_source}"
-        elif event.usage is None:
-            yield f"{name}: the answer states no usage, so there is no cost"
-        yield from (f"{name}: {found.detail}" for found in event.contradictions)
-        reasons = (part.cost.reason for part in event.parts if part.billed and part.cost and part.cost.reason)
-        yield from (f"{name}: no cost: {reason}" for reason in reasons)
+    for each in done:
+        yield from (f"{plain(each.name)}: {plain(remark)}" for remark in _remarks(each))
+
+
+def _remarks(done: Done) -> Iterator[str]:
+    event = done.event
+    if done.fault:
+        yield done.fault
+    if event.error is not None:
+        yield f"the provider said no: {event.error.message or event.error.type or event.status}"
+    elif done.line.complete is False:
+        yield f"the answer was cut off; its usage is {event.usage_source}"
+    elif event.usage is None:
+        yield "the answer states no usage, so there is no cost"
+    yield from (found.detail for found in event.contradictions)
+    costs = (part.cost for part in event.parts if part.billed and part.cost is not None)
+    yield from (f"no cost: {cost.reason}" for cost in costs if cost.reason is not None)

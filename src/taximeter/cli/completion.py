@@ -6,7 +6,9 @@ import click
 from click.shell_completion import get_completion_class
 
 
-@click.command(epilog='Example:  eval "$(taximeter completion bash)"')
+@click.command(
+    short_help="Print the completion script of a shell.", epilog='Example:  eval "$(taximeter completion bash)"'
+)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:

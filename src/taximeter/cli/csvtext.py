@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -20,11 +21,17 @@ class CsvText:
     """Writes rows. Text that a spreadsheet would take for a formula is preceded by an apostrophe; figures never are."""
 
     def __init__(self, file: TextIO) -> None:
-        self._writer = csv.writer(file, lineterminator="\n")
+        self._file = file
+        self._line = io.StringIO(newline="")
+        # So that a lone carriage return within a cell is quoted; Python before 3.13 quotes it only then.
+        self._writer = csv.writer(self._line, lineterminator="\r\n")
 
     def row(self, cells: Sequence[Cell]) -> None:
         """Writes one row; ``None`` is an empty cell."""
+        self._line.seek(0)
+        self._line.truncate()
         self._writer.writerow([_text(cell) for cell in cells])
+        self._file.write(self._line.getvalue().removesuffix("\r\n") + "\n")
 
 
 def _text(cell: Cell) -> str:

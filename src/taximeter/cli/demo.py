@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,7 +17,9 @@ CAPTURES = Path(__file__).resolve().parent.parent / "demo_captures"
 _FILE = "demo.sqlite3"
 
 
-@click.command(epilog="\b\nExample:\n  taximeter demo")
+@click.command(
+    short_help="Read, price, keep and report made-up calls in every format.", epilog="\b\nExample:\n  taximeter demo"
+)
 @click.option(
     "--store",
     "store_url",
@@ -33,7 +37,8 @@ def demo(store_url: str | None) -> None:
     folders = sorted(path.parent for path in CAPTURES.glob("*/*/request.json"))
     named = [(str(folder.relative_to(CAPTURES)), folder) for folder in folders]
     done = [outcome for outcome in read_all(named, PriceBook.load(), None) if isinstance(outcome, Done)]
-    console().print(calls_table(f"{len(done)} recorded calls, read from the bytes on the wire", done))
+    screen = console()
+    screen.print(calls_table(f"{len(done)} calls, read from the bytes on the wire", done, screen.width))
     click.echo("What the figures do not show:")
     for remark in remarks(done):
         click.echo(f"  {remark}")
@@ -48,7 +53,8 @@ def demo(store_url: str | None) -> None:
         show(("provider",), store.report(("provider",), query), store.report((), query)[0], query)
         click.echo()
         click.echo(keeper.summary())
-        click.echo(f"Ask it yourself:  taximeter report --by model --by outcome --store {store.url}")
+        command = "taximeter" if shutil.which("taximeter") else sys.argv[0]
+        click.echo(f"Ask it yourself:  {command} report --by model --by outcome --store {store.url}")
 
 
 def _fresh_file() -> Path:

@@ -63,7 +63,8 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @click.command(
-    epilog="\b\nExamples:\n  taximeter doctor\n  taximeter doctor --json --store sqlite:////var/lib/taximeter/store.sqlite3"
+    short_help="Check the store and the price data; list versions.",
+    epilog="\b\nExamples:\n  taximeter doctor\n  taximeter doctor --json --store sqlite:////var/lib/taximeter/store.sqlite3",
 )
 @store_option
 @json_option

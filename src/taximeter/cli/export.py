@@ -27,7 +27,7 @@ _EVENT_COLUMNS = (
 )  # fmt: skip
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(short_help="Write every event as CSV or JSON Lines.", epilog=_EXAMPLES)
 @click.option("--format", "kind", type=click.Choice(["csv", "jsonl"]), required=True, help="What to write.")
 @click.option(
     "--output", type=click.File("w", lazy=True), default="-", metavar="FILE", help="Default: standard output."

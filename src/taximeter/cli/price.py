@@ -57,7 +57,7 @@ class QuoteLine(msgspec.Struct, frozen=True):
 
 
 def _count(_: click.Context, param: click.Parameter, value: str | None) -> Count | None:
-    """Reads a count: whole, or for durations a decimal. Underscores and commas between digits are for people, and pass."""
+    """Reads a count: whole, or for durations a decimal; underscores and commas between digits pass."""
     if value is None:
         return None
     text = value.replace(",", "").replace("_", "")
@@ -75,12 +75,14 @@ def _unit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for unit in reversed([*usual, *(unit for unit in UNITS if unit not in _SHOWN)]):
         names = dict.fromkeys((unit.removesuffix("_tokens"), unit))
         flags = [f"--{name.replace('_', '-')}" for name in names]
-        option = click.option(*flags, unit, metavar="N", callback=_count, help=_SHOWN.get(unit), hidden=unit not in _SHOWN)
+        option = click.option(
+            *flags, unit, metavar="N", callback=_count, help=_SHOWN.get(unit), hidden=unit not in _SHOWN
+        )
         command = option(command)
     return command
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(short_help="Quote what a usage of a model costs.", epilog=_EXAMPLES)
 @click.argument("model")
 @_unit_options
 @click.option("--provider", help="Who is called. Default: the model's maker, at list price.")

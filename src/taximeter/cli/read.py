@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -43,7 +44,7 @@ class _OptionalValue(click.Command):
         return super().parse_args(ctx, given)
 
 
-@click.command(cls=_OptionalValue, epilog=_EXAMPLES)
+@click.command(cls=_OptionalValue, short_help="Turn recorded calls into usage and cost.", epilog=_EXAMPLES)
 @click.argument("captures", nargs=-1, metavar="CAPTURE...")
 @click.option("--manifest", type=click.File(), help="A file that lists captures, one a line; - is standard input.")
 @click.option("--at", metavar="ISO", help="Price as of this date or time, not the call's own.")
@@ -95,7 +96,7 @@ def _read(folders: list[tuple[str, Path]], at: datetime | None, store_url: str |
         for outcome in read_all(track(folders, "Reading"), PriceBook.load(), at):
             if isinstance(outcome, Refused):
                 refused += 1
-                click.echo(f"taximeter: {outcome.name}: {outcome.why}", err=True)
+                click.echo(f"taximeter: {outcome.why}", err=True)
                 continue
             if keeper is not None:
                 keeper.add(outcome.event)
@@ -113,15 +114,33 @@ def _read(folders: list[tuple[str, Path]], at: datetime | None, store_url: str |
 
 
 def _tell_json(done: Done) -> None:
+    from taximeter.cli.terminal import plain
+
     click.echo(dump(done.line))
     if done.fault:
-        click.echo(f"taximeter: {done.name}: {done.fault}", err=True)
+        click.echo(f"taximeter: {plain(done.name)}: {plain(done.fault)}", err=True)
 
 
 def _tell(done: list[Done]) -> None:
     from taximeter.cli.captures import calls_table, remarks
     from taximeter.cli.terminal import console
 
-    console().print(calls_table(f"{len(done)} calls", done))
-    for remark in remarks(done):
+    screen = console()
+    title, shown = _shortened(done)
+    screen.print(calls_table(title, shown, screen.width))
+    for remark in remarks(shown):
         click.echo(f"  {remark}")
+
+
+def _shortened(done: list[Done]) -> tuple[str, list[Done]]:
+    """A title, and the captures under names without the folder that all of them are in, which the title then names."""
+    if len(done) == 1:
+        return "1 call", done
+    parents = [os.path.dirname(each.name) for each in done]  # noqa: PTH120 - names are texts, kept as they were given
+    try:
+        folder = os.path.commonpath(parents)
+    except ValueError:  # absolute and relative names, or different drives
+        folder = ""
+    if not folder:
+        return f"{len(done)} calls", done
+    return f"{len(done)} calls in {folder}", [each._replace(name=os.path.relpath(each.name, folder)) for each in done]

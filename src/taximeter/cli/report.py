@@ -142,12 +142,12 @@ def show(by: Sequence[str], rows: Sequence[ReportRow], total: ReportRow, query: 
 
 def report_table(by: Sequence[str], rows: Sequence[ReportRow], total: ReportRow) -> Table:
     """The table of a report; its last row is the total over all calls."""
-    from taximeter.cli.terminal import counts, table, usd
+    from taximeter.cli.terminal import counts, plain, table, usd
 
     numbers = ("calls", *_SHOWN_AS, "no cost", "cost USD")
     made = table("", [*by, *numbers], numbers)
     for row in rows:
-        keys = [key or "–" for key in row.keys]
+        keys = [plain(key) for key in row.keys]
         made.add_row(*keys, f"{row.calls:,}", *counts(row.usage, _SHOWN), str(row.unpriced_calls or ""), usd(row.cost))
     made.add_section()
     keys = [_ALL, *("" for _ in by[1:])]

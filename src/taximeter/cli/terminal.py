@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _ItemT = TypeVar("_ItemT")
 
 _WIDE = 200
+_LONGEST_TEXT = 300
 _LONG_WORK = 20
 
 
@@ -25,7 +26,7 @@ def console() -> Console:
     from rich.console import Console
 
     plain = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(highlight=False, width=_WIDE if plain else None)
+    return Console(highlight=False, markup=False, emoji=False, width=_WIDE if plain else None)
 
 
 def table(title: str, columns: Sequence[str], numbers: Iterable[str] = ()) -> Table:
@@ -34,13 +35,23 @@ def table(title: str, columns: Sequence[str], numbers: Iterable[str] = ()) -> Ta
     from rich.table import Table
 
     right = set(numbers)
-    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    made.padding = (0, 1, 0, 0)
+    made.pad_edge = False
     for column in columns:
         if column in right:
             made.add_column(column, justify="right", no_wrap=True)
         else:
             made.add_column(column, overflow="fold")
     return made
+
+
+def plain(text: str | None) -> str:
+    """A text that others wrote, in one short line: what would steer a terminal is made visible; a dash for nothing."""
+    if not text:
+        return "–"
+    shown = "".join(sign if sign.isprintable() else "·" for sign in text[:_LONGEST_TEXT])
+    return shown if len(text) <= _LONGEST_TEXT else f"{shown} …"
 
 
 def usd(amount: Money | None) -> str:

@@ -17,6 +17,7 @@ import msgspec
 from taximeter.event import Cost, LineItem, Rate, RateCardRef
 from taximeter.money import ZERO, Money
 from taximeter.pricing.catalogue import Price
+from taximeter.pricing.program import Program, Step, compile_program
 from taximeter.units import DURATION_UNITS, PARENTS, UNITS
 from taximeter.usage import Count, Usage
 
@@ -74,32 +75,11 @@ def _card_rate(price: Price, per: int) -> CardRate:
     return CardRate(Rate(price.usd, per), tuple((tier.above, Rate(tier.usd, per)) for tier in price.tiers))
 
 
-class _Step(NamedTuple):
-    """How one leaf is counted and priced: ``values[place] - values[minus…] + values[plus…]``, times ``pico``.
-
-    ``rate`` is ``None`` where the card has none for the leaf. ``pico`` is ``None`` where ``exact`` must be used: the
-    rate is no whole number of 1e-12 USD, or the count need not be whole.
-    """
-
-    unit: str
-    place: int
-    minus: tuple[int, ...]
-    plus: tuple[int, ...]
-    rate: Rate | None
-    rate_unit: str
-    pico: int | None
-    exact: Fraction
-
-
-_FastStep = tuple[str, int, tuple[int, ...], tuple[int, ...], Rate, str, int]
-"""The same where ``rate`` and ``pico`` are there."""
-
-
 class _Plan(NamedTuple):
-    """What to do with one set of units in one tier; ``fast`` is ``None`` where a step has no rate or no ``pico``."""
+    """What to do with one set of units in one tier: the steps, and the program of them where there can be one."""
 
-    steps: tuple[_Step, ...]
-    fast: tuple[_FastStep, ...] | None
+    steps: tuple[Step, ...]
+    program: Program | None
 
 
 class CompiledCard:
@@ -122,28 +102,11 @@ class CompiledCard:
         counts = usage.counts
         units = tuple(counts)
         plans = self._plans.get(units) or self._compile(units)
-        plan = plans[self._tier(plans, counts) if self._thresholds else 0]
-        if plan.fast is None:
-            return self._price_exactly(usage, plan.steps)
-        # A unit whose count may be a Decimal is never in a fast step.
-        values: tuple[int, ...] = tuple(counts.values())  # pyright: ignore[reportAssignmentType]
-        items: list[LineItem] = []
-        total = 0
-        for unit, place, minus, plus, rate, rate_unit, pico in plan.fast:
-            count = values[place]
-            for part in minus:
-                count -= values[part]
-            for part in plus:
-                count += values[part]
-            if count > 0:
-                amount = count * pico
-                total += amount
-                items.append(LineItem(unit, count, rate, rate_unit, Money(amount)))
-            elif count < 0:
-                usage.leaves()  # raises, and names the parts that exceed their whole
-        return Cost(Money(total), tuple(items), (), self._ref)
+        steps, program = plans[self._tier(plans, counts) if self._thresholds else 0]
+        cost = program(counts.values()) if program else None
+        return cost or self._price_exactly(usage, steps)
 
-    def _price_exactly(self, usage: Usage, steps: Sequence[_Step]) -> Cost:
+    def _price_exactly(self, usage: Usage, steps: Sequence[Step]) -> Cost:
         """The same for what is rare: fractions, counts that need not be whole, fees per call, missing rates."""
         if self._free is not None:
             return self._free
@@ -166,7 +129,10 @@ class CompiledCard:
         return Cost(Money(sum(item.amount.pico for item in items)), tuple(items), (), self._ref)
 
     def _tier(self, plans: Sequence[_Plan], counts: Mapping[str, Count]) -> int:
-        return bisect_left(self._thresholds, _input_tokens(tuple(counts.values()), plans[0].steps))
+        tokens = counts.get("input_tokens")
+        if tokens is None:
+            tokens = _input_tokens(tuple(counts.values()), plans[0].steps)
+        return bisect_left(self._thresholds, tokens)
 
     def _why(self, unpriced: Sequence[str]) -> str:
         name = f"{self._ref.provider}/{self._ref.model}"
@@ -183,27 +149,21 @@ class CompiledCard:
             tuple(self._step(unit, units, terms[unit], tokens) for unit in billed)
             for tokens in (0, *(threshold + 1 for threshold in self._thresholds))
         ]
-        plans = self._plans[units] = tuple(_Plan(steps, self._fast(steps)) for steps in tiers)
+        whole = self._requests is None  # a fee per call is left to _price_exactly()
+        plans = tuple(_Plan(steps, compile_program(len(units), steps, self._ref) if whole else None) for steps in tiers)
+        self._plans[units] = plans
         return plans
 
-    def _step(self, unit: str, units: tuple[str, ...], terms: Mapping[str, int], input_tokens: int) -> _Step:
+    def _step(self, unit: str, units: tuple[str, ...], terms: Mapping[str, int], input_tokens: int) -> Step:
         minus = tuple(units.index(part) for part, times in terms.items() for _ in range(-times))
         plus = tuple(units.index(part) for part, times in terms.items() if part != unit for _ in range(times))
         rate_unit = next((name for name in (unit, *PARENTS[unit]) if name in self.card.rates), None)
         if rate_unit is None:
-            return _Step(unit, units.index(unit), minus, plus, None, unit, None, Fraction(0))
+            return Step(unit, units.index(unit), minus, plus, None, unit, None, Fraction(0))
         rate = self.card.rates[rate_unit].at(input_tokens)
         exact = rate.pico_per_unit
         whole = exact.denominator == 1 and unit not in DURATION_UNITS
-        return _Step(unit, units.index(unit), minus, plus, rate, rate_unit, exact.numerator if whole else None, exact)
-
-    def _fast(self, steps: Sequence[_Step]) -> tuple[_FastStep, ...] | None:
-        if self._requests is not None or not self.card.rates:
-            return None
-        fast = [
-            (*step[:4], step.rate, step.rate_unit, step.pico) for step in steps if step.rate and step.pico is not None
-        ]
-        return tuple(fast) if len(fast) == len(steps) else None
+        return Step(unit, units.index(unit), minus, plus, rate, rate_unit, exact.numerator if whole else None, exact)
 
 
 def _leaf_terms(units: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -218,7 +178,7 @@ def _leaf_terms(units: Sequence[str]) -> dict[str, dict[str, int]]:
     return terms
 
 
-def _leaf(values: Sequence[Count], step: _Step) -> Count:
+def _leaf(values: Sequence[Count], step: Step) -> Count:
     count = values[step.place]
     for part in step.minus:
         count = _exact_sum(count, -values[part])
@@ -233,7 +193,7 @@ def _exact_sum(first: Count, second: Count) -> Count:
     return _EXACT.add(first, second)
 
 
-def _input_tokens(values: Sequence[Count], steps: Sequence[_Step]) -> int:
+def _input_tokens(values: Sequence[Count], steps: Sequence[Step]) -> int:
     """The call's input tokens, by which its tier is chosen: the sum of their leaves, for the total may be absent."""
     return sum(int(_leaf(values, step)) for step in steps if "input_tokens" in (step.unit, *PARENTS[step.unit]))
 

@@ -69,7 +69,8 @@ def find(finder: Finder, provider: str, model: str) -> Match | None:
 def listings(finder: Finder, provider: str, model: str) -> Iterator[Listing]:
     """Where to look for a model, the likeliest place first."""
     provider, model = provider.strip().lower(), model.strip().lower()
-    if provider in _GATEWAYS:
+    # Cloudflare runs the models that it calls @cf/…, and passes others on: openai/gpt-5.
+    if provider in _GATEWAYS or (provider == "cloudflare" and "/" in model and not model.startswith("@")):
         yield from _at_its_maker(finder, model)
     elif provider_id := catalogue_id(finder, provider, model):
         for name in _names(provider_id, model):

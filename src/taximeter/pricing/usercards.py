@@ -136,7 +136,7 @@ class _Reader:
             self._fault(f"{where}.rates", 'is a table with at least one rate, such as { input_tokens = "0.25" }')
             return {}
         known = {unit: rate for unit, rate in rates.items() if unit in UNITS}
-        for unit in rates.keys() - known.keys():
+        for unit in (unit for unit in rates if unit not in UNITS):
             self._fault(f"{where}.rates.{unit}", f"is no unit; the units are {', '.join(UNITS)}")
         return {unit: self._rate(rate, f"{where}.rates.{unit}") for unit, rate in known.items()}
 
@@ -190,7 +190,7 @@ class _Reader:
         return [(name, table) for name, table in named if _is_table(table)]
 
     def _only(self, table: Mapping[str, object], keys: Sequence[str], where: str) -> None:
-        for key in table.keys() - set(keys):
+        for key in (key for key in table if key not in keys):
             self._fault(f"{where}.{key}", f"is not known here; known are {', '.join(keys)}")
 
     def _overlaps(self, cards: Sequence[_Card]) -> None:

@@ -108,7 +108,7 @@ def report(connection: Connection, by: Sequence[Dimension], query: Query) -> lis
     for values in connection.execute(_counts(plan)):
         unit, exact, amount, times = values[width:]
         # what has no 64-bit sum comes value by value, and is added here
-        count = int(amount) if exact is None else _EXACT.multiply(Decimal(exact), times)
+        count = int(amount) if exact is None else _times(exact, times)
         totals.setdefault(plan.keys(values[:width]), _Totals()).count(unit, count)
     ordered = sorted(totals, key=lambda keys: [(key is None, key or "") for key in keys])
     return [totals[keys].row(keys) for keys in ordered]
@@ -208,6 +208,10 @@ def _counts(plan: _Plan) -> Any:  # noqa: ANN401 - as above
     grouping = [*plan.grouping, counts.unit, counts.exact]
     statement = select(*grouping, func.sum(counts.amount), func.count())
     return statement.select_from(plan.source.join(unit_counts, ours)).where(*plan.conditions).group_by(*grouping)
+
+
+def _times(exact: str, times: int) -> Count:
+    return int(exact) * times if exact.isdecimal() else _EXACT.multiply(Decimal(exact), times)
 
 
 def _plus(total: Money | None, amount: Money | None) -> Money | None:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from taximeter.usage import Count, consistent
-from taximeter.wire.format import Format, IdleText, Route, estimated_tokens, total_of
+from taximeter.wire.format import Format, Route, estimated_tokens, total_of
+from taximeter.wire.idle import IdleText
 from taximeter.wire.loose import JsonObject, arr, count, obj, text, usd
 from taximeter.wire.reading import PartReading
 

@@ -14,8 +14,8 @@ from typing import Final
 from taximeter.errors import WireError
 from taximeter.usage import Count
 from taximeter.wire.anthropic import AnthropicComplete, AnthropicMessages
-from taximeter.wire.format import Format, IdleText, Route, estimated_tokens, total_of
-from taximeter.wire.idle import IdlePattern
+from taximeter.wire.format import Format, Route, estimated_tokens, total_of
+from taximeter.wire.idle import IdlePattern, IdleText
 from taximeter.wire.loose import JsonObject, arr, count, obj, parse, text
 from taximeter.wire.openai_chat import OpenAIChat
 
@@ -153,7 +153,7 @@ class BedrockInvoke(Format):
         self._vendor = self._vendor or _vendor_of(self.route, self.headers, inner)
         idle = self._vendor.event(b"", inner)
         if idle is not None:
-            self._idle.learn(data, idle.key, idle.other_key)
+            self._idle.learn(data, idle)
         return None
 
     def counts(self) -> dict[str, Count | None] | None:

@@ -11,7 +11,8 @@ from typing import Any
 from taximeter.event import ProviderError
 from taximeter.usage import Count
 from taximeter.wire.dialects import count_usage
-from taximeter.wire.format import Format, IdleText, Route
+from taximeter.wire.format import Format, Route
+from taximeter.wire.idle import IdleText
 from taximeter.wire.loose import JsonObject, arr, count, obj, text, usd
 
 

@@ -19,6 +19,7 @@ MAX_MESSAGE_BYTES: Final = 24 * 1024 * 1024
 
 _PRELUDE = struct.Struct(">III")
 _CRC = struct.Struct(">I")
+_SMALLEST = 16
 _FIXED_SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
 _SIZED_TYPES = (6, 7)
 _STRING_TYPE = 7
@@ -36,7 +37,7 @@ class EventStreamFraming:
 
     def __init__(self, on_event: Callable[[bytes, bytes, bytes], None], idle: IdlePattern) -> None:
         self._on_event = on_event
-        self._idle_matches = idle.matches
+        self._idle = idle
         self._held = bytearray()
         self._names: dict[bytes, bytes] = {}
         self._offset = 0
@@ -47,6 +48,9 @@ class EventStreamFraming:
         Raises:
             WireError: for a checksum that does not match or lengths that cannot be; nothing can be read after it.
         """
+        if self._is_idle(chunk):
+            self._offset += len(chunk)
+            return
         if self._held:
             self._held += chunk
             if len(self._held) < 4 or len(self._held) < int.from_bytes(self._held[:4], "big") <= MAX_MESSAGE_BYTES:
@@ -66,11 +70,22 @@ class EventStreamFraming:
             if zlib.crc32(chunk[start : end - 4]) != _CRC.unpack_from(chunk, end - 4)[0]:
                 self._fail("the checksum of a message does not match", start)
             raw = chunk[start + 12 : end - 4]
-            if not self._idle_matches(raw):
+            if not self._idle.matches(raw):
                 self._on_event(self._name(raw[:headers]), raw[headers:], raw)
             start = end
         self._held += chunk[start:]
         self._offset += start
+
+    def _is_idle(self, chunk: bytes) -> bool:
+        """Whether ``chunk`` is one idle message; its own checksum covers its prelude's."""
+        size = len(chunk)
+        return (
+            not self._held
+            and size >= _SMALLEST
+            and _CRC.unpack_from(chunk) == (size,)
+            and _CRC.unpack_from(chunk, size - 4) == (zlib.crc32(chunk[:-4]),)
+            and self._idle.matches(chunk[12:-4])
+        )
 
     def close(self) -> bool:
         """Whether the stream ended between two messages."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import msgspec
 
 from taximeter.event import ProviderError, ToolCall, UsageSource
 from taximeter.money import Money
 from taximeter.usage import Contradiction, Count, Usage, consistent
+from taximeter.wire.idle import IdleText
 from taximeter.wire.loose import JsonObject, arr, count, dump, moment, obj, text, utf8_len, word
 from taximeter.wire.reading import PartReading, Reading
 
@@ -34,18 +35,6 @@ class Route(msgspec.Struct, frozen=True):
     provider: str
     model: str | None = None
     stream: bool | None = None
-
-
-class IdleText(NamedTuple):
-    """Says that an event held nothing but output text, and where.
-
-    Attributes:
-        key: the JSON key of the text.
-        other_key: the key of a second string that changes from event to event, and means nothing.
-    """
-
-    key: bytes
-    other_key: bytes | None = None
 
 
 class _Tool:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from taximeter.usage import Count
-from taximeter.wire.format import Format, IdleText, Route, total_of
+from taximeter.wire.format import Format, Route, total_of
+from taximeter.wire.idle import IdleText
 from taximeter.wire.loose import JsonObject, arr, count, moment, obj, text, word
 
 _MODALITIES: Final = {
@@ -56,27 +57,34 @@ class Gemini(Format):
             self.raw_usage = self._usage
             tier = word(self._usage.get("serviceTier")) or word(self._usage.get("trafficType"))
             self.service_tier = tier or self.service_tier
-        for candidate in arr(body.get("candidates")):
-            self._candidate(obj(candidate))
+        candidates = arr(body.get("candidates"))
+        quiet = len(candidates) == 1
+        for candidate in candidates:
+            quiet = self._candidate(obj(candidate)) and quiet
         blocked = word(obj(body.get("promptFeedback")).get("blockReason"))
         if blocked is not None:
             self.finish_reason = f"BLOCKED:{blocked}"
             self.ended = True
-        return None
+        return IdleText(b"text", numbers=True) if quiet and blocked is None else None
 
-    def _candidate(self, candidate: JsonObject) -> None:
+    def _candidate(self, candidate: JsonObject) -> bool:
+        """Reads one candidate; whether it held nothing but text."""
         finish = word(candidate.get("finishReason"))
         if finish is not None:
             self.finish_reason = finish
             self.ended = True
-        for part in arr(obj(candidate.get("content")).get("parts")):
+        parts = arr(obj(candidate.get("content")).get("parts"))
+        quiet = finish is None and len(parts) == 1 and "text" in obj(parts[0])
+        for part in parts:
             piece = obj(part)
             self.add_text(piece.get("text"))
             if isinstance(piece.get("functionCall"), dict):
                 self._function_call(obj(piece["functionCall"]))
+                quiet = False
         queries = arr(obj(candidate.get("groundingMetadata")).get("webSearchQueries"))
         if queries:
             self._searches[candidate.get("index") if isinstance(candidate.get("index"), int) else 0] = len(queries)
+        return quiet and not queries
 
     def _function_call(self, call: JsonObject) -> None:
         # whole in one part; since Gemini 3 the arguments may follow in parts without a name

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from taximeter.usage import Count
 from taximeter.wire.dialects import count_usage
-from taximeter.wire.format import Format, IdleText, Route
+from taximeter.wire.format import Format, Route
+from taximeter.wire.idle import IdleText
 from taximeter.wire.loose import JsonObject, arr, count, obj, text
 
 

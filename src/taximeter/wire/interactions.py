@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from taximeter.usage import Count
-from taximeter.wire.format import Format, IdleText, Route, total_of
+from taximeter.wire.format import Format, Route, total_of
+from taximeter.wire.idle import IdleText
 from taximeter.wire.loose import JsonObject, arr, count, obj, text, word
 
 _ENDS = ("interaction.completed", "interaction.complete", "interaction.failed", "interaction.cancelled", "interaction.incomplete")

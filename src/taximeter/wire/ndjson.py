@@ -16,7 +16,7 @@ class NdjsonFraming:
 
     def __init__(self, on_event: Callable[[bytes, bytes, bytes], None], idle: IdlePattern) -> None:
         self._on_event = on_event
-        self._idle_matches = idle.matches
+        self._idle = idle
         self._held = bytearray()
 
     def feed(self, chunk: bytes) -> None:
@@ -25,7 +25,7 @@ class NdjsonFraming:
         Raises:
             WireError: for a line of more than :data:`~taximeter.wire.sse.MAX_EVENT_BYTES`.
         """
-        if not self._held and self._idle_matches(chunk):
+        if not self._held and self._idle.matches(chunk):
             return
         end = chunk.rfind(b"\n") + 1
         if end:
@@ -35,7 +35,7 @@ class NdjsonFraming:
             while start < len(lines):
                 stop = lines.index(b"\n", start) + 1
                 line = lines[start:stop]
-                if not self._idle_matches(line) and (data := line.strip()):
+                if not self._idle.matches(line) and (data := line.strip()):
                     self._on_event(b"", data, line)
                 start = stop
         self._held += chunk[end:]
@@ -53,8 +53,9 @@ class NdjsonFraming:
 class JsonArrayFraming:
     """Cuts ``[{…},\\n{…}]`` into its elements as they arrive (Gemini's stream without ``alt=sse``)."""
 
-    def __init__(self, on_event: Callable[[bytes, bytes, bytes], None]) -> None:
+    def __init__(self, on_event: Callable[[bytes, bytes, bytes], None], idle: IdlePattern) -> None:
         self._on_event = on_event
+        self._idle = idle
         self._held = bytearray()
         self._depth = 0
         self._in_string = False
@@ -68,6 +69,8 @@ class JsonArrayFraming:
         Raises:
             WireError: for an element of more than :data:`~taximeter.wire.sse.MAX_EVENT_BYTES`.
         """
+        if self._depth == 1 and not self._held and self._idle.matches(chunk):
+            return
         start = 0
         for token in _TOKEN.finditer(chunk, self._string_end(chunk)):
             sign = token[0]
@@ -79,10 +82,11 @@ class JsonArrayFraming:
                 self._depth -= 1
                 self.closed = self.closed or self._depth == 0
                 if self._depth == 1:
-                    element = (bytes(self._held) + chunk[start : token.end()]).lstrip(b", \r\n\t")
+                    element = bytes(self._held) + chunk[start : token.end()]
                     self._held.clear()
                     start = token.end()
-                    self._on_event(b"", element, element)
+                    if not self._idle.matches(element):
+                        self._on_event(b"", element.lstrip(b", \r\n\t"), element)
             elif token["end"] != b'"':
                 self._in_string = True
                 self._escaped = token["end"] == b"\\"

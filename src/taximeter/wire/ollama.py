@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from taximeter.usage import Count
-from taximeter.wire.format import Format, IdleText, Route
+from taximeter.wire.format import Format, Route
+from taximeter.wire.idle import IdleText
 from taximeter.wire.loose import JsonObject, arr, count, moment, obj, text
 from taximeter.wire.openai_chat import OpenAIChat
 

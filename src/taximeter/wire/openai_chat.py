@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 from taximeter.usage import Count, Usage, consistent
 from taximeter.wire.dialects import Dialect, count_usage, dialect_of, stated_cost
-from taximeter.wire.format import Format, IdleText, Route
+from taximeter.wire.format import Format, Route
+from taximeter.wire.idle import IdleText
 from taximeter.wire.loose import JsonObject, arr, obj, text
 from taximeter.wire.reading import PartReading
 

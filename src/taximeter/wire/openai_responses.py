@@ -10,7 +10,8 @@ from typing import Final
 
 from taximeter.usage import Count
 from taximeter.wire.dialects import count_usage, stated_cost
-from taximeter.wire.format import Format, IdleText, Route, find_error
+from taximeter.wire.format import Format, Route, find_error
+from taximeter.wire.idle import IdleText
 from taximeter.wire.loose import JsonObject, arr, count, moment, obj, text
 from taximeter.wire.reading import PartReading
 from taximeter.usage import consistent
@@ -48,7 +49,8 @@ class OpenAIResponses(Format):
         kind = text(body.get("type")) or name.decode("utf-8", "replace")
         if kind in _TEXT_EVENTS:
             self.add_text(body.get("delta"))
-        elif kind == "response.function_call_arguments.delta":
+            return IdleText(b"delta", settled_by=(b"type", kind.encode()))
+        if kind == "response.function_call_arguments.delta":
             self.add_text(body.get("delta"))
         elif kind == "response.output_item.done":
             self._item(obj(body.get("item")), body.get("output_index"))

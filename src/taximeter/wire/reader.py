@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from taximeter.errors import WireError
@@ -47,8 +47,8 @@ class Reader:
         self._failed = status >= _HTTP_ERROR
         self._status = status
         self._type = self._headers.get("content-type", "").lower()
+        self._sink: Callable[[bytes], None] = self._decide
         self._first = b""
-        self._decided = False
         self._decoder: Decoder | None = None
         self._idle = IdlePattern()
         self._framing: _Document | SseFraming | NdjsonFraming | JsonArrayFraming | EventStreamFraming | None = None
@@ -59,16 +59,10 @@ class Reader:
 
     def feed(self, chunk: bytes) -> None:
         """Takes the next bytes of the body."""
-        if self._framing is not None and self._decoder is None and not self._broken:
-            try:
-                self._framing.feed(chunk)
-            except WireError as error:
-                self._break(error)
-        elif chunk and not self._broken:
-            try:
-                self._decode(chunk)
-            except WireError as error:
-                self._break(error)
+        try:
+            self._sink(chunk)
+        except WireError as error:
+            self._break(error)
 
     def close(self, *, cut: bool = False) -> Reading:
         """The body is at its end.
@@ -79,8 +73,6 @@ class Reader:
         whole = not cut
         try:
             if not self._broken:
-                if not self._decided and self._first:
-                    self._decide()
                 whole = self._finish() and whole
         except WireError as error:
             self._break(error)
@@ -90,24 +82,20 @@ class Reader:
         self._format.text_bytes += self._idle.text_bytes
         return self._format.reading(stream=stream, whole=whole and not self._broken, fault=self._fault)
 
-    def _decode(self, chunk: bytes) -> None:
-        if not self._decided:
-            self._first += chunk
-            if len(self._first) < _LONGEST_START:
-                return
-            self._decide()
+    def _decide(self, chunk: bytes) -> None:
+        """The first bytes: whether they are encoded."""
+        self._first += chunk
+        if len(self._first) < _LONGEST_START and not self._closing:
             return
-        if self._decoder is None:
-            self._plain(chunk)
-        else:
+        first, self._first = self._first, b""
+        self._decoder = decoder_for(self._headers.get("content-encoding"), first)
+        self._sink = self._plain if self._decoder is None else self._decode
+        self._sink(first)
+
+    def _decode(self, chunk: bytes) -> None:
+        if self._decoder is not None:
             for piece in self._decoder.feed(chunk):
                 self._plain(piece)
-
-    def _decide(self) -> None:
-        first, self._first = self._first, b""
-        self._decided = True
-        self._decoder = decoder_for(self._headers.get("content-encoding"), first)
-        self._decode(first)
 
     def _plain(self, piece: bytes) -> None:
         """Decoded bytes: the first of them choose the framing."""
@@ -118,6 +106,8 @@ class Reader:
                 return
             piece, self._first = self._first, b""
             self._framing = self._choose(start)
+            if self._decoder is None:
+                self._sink = self._framing.feed
         self._framing.feed(piece)
 
     def _choose(self, start: bytes) -> SseFraming | NdjsonFraming | JsonArrayFraming | EventStreamFraming | _Document:
@@ -129,17 +119,19 @@ class Reader:
         if start.startswith(_SSE_STARTS) or ("event-stream" in self._type and not start.startswith((b"{", b"["))):
             return SseFraming(self._event, self._stray, self._idle)
         if start.startswith(b"[") and self._format.array_stream:
-            return JsonArrayFraming(self._event)
+            return JsonArrayFraming(self._event, self._idle)
         if start.startswith(b"{") and not self._failed and self._type.startswith(_LINES):
             return NdjsonFraming(self._event, self._idle)
         return _Document(keep=True)
 
     def _finish(self) -> bool:
         """Ends decoder and framing; whether both were at their end."""
-        whole = self._decoder is None or self._decoder.finished()
         self._closing = True
         if self._framing is None and self._first:
-            self._plain(b"")
+            self._sink(b"")
+            if self._framing is None and self._first:
+                self._plain(b"")
+        whole = self._decoder is None or self._decoder.finished()
         framing = self._framing
         if isinstance(framing, _Document):
             return self._whole_body(framing, whole=whole)
@@ -147,6 +139,7 @@ class Reader:
             return framing.close() and whole
         if framing is not None:
             framing.close()
+            self._look_at_last()
         return whole
 
     def _whole_body(self, framing: _Document, *, whole: bool) -> bool:
@@ -189,13 +182,22 @@ class Reader:
             elif self._fault is None:
                 self._fault = f"an event of {len(data)} bytes is {error}"
             return
+        self._look_at_last()
         document = obj(body)
         if name == b"error" or name.startswith((b"exception:", b"error:")):
             self._stream_error(name, document, body)
             return
         idle = self._format.event(name, document)
         if idle is not None:
-            self._idle.learn(raw, idle.key, idle.other_key)
+            self._idle.learn(raw, idle)
+
+    def _look_at_last(self) -> None:
+        """Reads the last event that was passed over although its numbers differed; its text is counted already."""
+        raw = self._idle.take_last()
+        if raw is not None:
+            text_bytes = self._format.text_bytes
+            self._format.event(b"", obj(parse(raw[raw.index(b"{") : raw.rindex(b"}") + 1])))
+            self._format.text_bytes = text_bytes
 
     def _stream_error(self, name: bytes, document: Mapping[str, object], body: object) -> None:
         if self._format.error is None:
@@ -212,9 +214,14 @@ class Reader:
 
     def _break(self, error: WireError) -> None:
         self._broken = True
+        self._sink = _ignore
         self._fault = self._fault or str(error)
         if isinstance(self._framing, _Document):
             self._framing.held.clear()
+
+
+def _ignore(chunk: bytes) -> None:
+    """What comes after bytes that cannot be read."""
 
 
 class _Document:

@@ -39,7 +39,7 @@ class SseFraming:
     ) -> None:
         self._on_event = on_event
         self._on_stray = on_stray
-        self._idle_matches = idle.matches
+        self._idle = idle
         self._held = bytearray()
         self._searched = 0
         self._at_start = True
@@ -52,7 +52,7 @@ class SseFraming:
         Raises:
             WireError: for an event of more than :data:`MAX_EVENT_BYTES`.
         """
-        if not self._held and self._idle_matches(chunk):
+        if not self._held and self._idle.matches(chunk):
             return
         if self._held or self._at_start:
             chunk = self._join(chunk)
@@ -92,7 +92,7 @@ class SseFraming:
 
     def _cut(self, block: bytes) -> None:
         start = 0
-        if b"\r" not in block:
+        if 0x0D not in block:  # an int is found several times faster than a byte string of length one
             while (end := block.find(b"\n\n", start)) >= 0:
                 self._whole(block[start : end + 2])
                 start = end + 2
@@ -107,11 +107,11 @@ class SseFraming:
             raise WireError(msg)
 
     def _whole(self, raw: bytes) -> None:
-        if not self._idle_matches(raw):
+        if not self._idle.matches(raw):
             self._event(raw)
 
     def _event(self, raw: bytes) -> None:
-        if raw.startswith(b"data: ") and raw.endswith(b"\n\n") and raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw:
+        if raw.startswith(b"data: ") and raw.endswith(b"\n\n") and raw.find(b"\n") == len(raw) - 2 and 0x0D not in raw:
             self._on_event(b"", raw[6:-2], raw)
             return
         name = b""
