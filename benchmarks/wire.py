@@ -70,7 +70,9 @@ def chat_plain(index: int) -> tuple[bytes, bytes]:
         "created": 1_770_764_857,
         "model": "moonshotai/kimi-k2-instruct-0905",
         "system_fingerprint": "fp_05df423bab",
-        "choices": [{"index": 0, "delta": {"content": TEXT + " "[: index % 2]}, "logprobs": None, "finish_reason": None}],
+        "choices": [
+            {"index": 0, "delta": {"content": TEXT + " "[: index % 2]}, "logprobs": None, "finish_reason": None}
+        ],
     }
     return _sse(value), _json(value)
 
@@ -140,7 +142,11 @@ _RESPONSES_END = _sse(
     "response.completed",
 )
 _MESSAGES_END = _sse(
-    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"input_tokens": 11, "output_tokens": CHUNKS}}
+    {
+        "type": "message_delta",
+        "delta": {"stop_reason": "end_turn"},
+        "usage": {"input_tokens": 11, "output_tokens": CHUNKS},
+    }
 ) + _sse({"type": "message_stop"})
 _GEMINI_END = _sse({"candidates": [{"finishReason": "STOP"}]}, end="\r\n\r\n")
 _CONVERSE_END = encode_message(_METADATA, _json({"usage": {"inputTokens": 11, "outputTokens": CHUNKS}}))

@@ -1,0 +1,1 @@
+"""Taximeter: the meter for LLM calls."""

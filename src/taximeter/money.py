@@ -47,7 +47,7 @@ class Money(msgspec.Struct, frozen=True, order=True):
 
     @classmethod
     def nearest(cls, pico: Fraction | int) -> Self:
-        """The amount nearest to ``pico`` (in 1e-12 USD), a tie going to the even neighbour: how a line item is rounded."""
+        """The amount nearest to ``pico`` (in 1e-12 USD), a tie going to the even one: how a line item is rounded."""
         return cls(pico=round(pico))
 
     @property
@@ -74,7 +74,7 @@ class Money(msgspec.Struct, frozen=True, order=True):
         return f"Money('{self}')"
 
     def __format__(self, spec: str) -> str:
-        """``""`` is every digit; any other spec is that of :class:`~decimal.Decimal`, for display: ``f"{cost:,.4f}"``."""
+        """``""`` is every digit; another spec is that of :class:`~decimal.Decimal`, for display: ``f"{cost:,.4f}"``."""
         return format(self.decimal, spec) if spec else str(self)
 
 

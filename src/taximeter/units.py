@@ -77,13 +77,22 @@ def _registry() -> list[Unit]:
     return [
         *units,
         _unit("input_characters", _MILLION, "input_mchars", family="characters", direction="input"),
-        _unit("input_text_messages", 1_000, "input_text_messages_kcount", family="messages", direction="input", modality="text"),
+        _unit(
+            "input_text_messages",
+            1_000,
+            "input_text_messages_kcount",
+            family="messages",
+            direction="input",
+            modality="text",
+        ),
         _unit("audio_seconds", 3_600, "audio_hours", **seconds),
         _unit("input_audio_seconds", 3_600, "input_audio_hours", direction="input", **seconds),
         _unit("output_audio_seconds", 3_600, "output_audio_hours", direction="output", **seconds),
         _unit("input_pixels", 1_000_000_000, "input_gpixels", family="pixels", direction="input"),
         _unit("input_document_pages", 1_000, "input_document_kpages", **pages),
-        _unit("input_annotated_document_pages", 1_000, "input_annotated_document_kpages", page_type="annotated", **pages),
+        _unit(
+            "input_annotated_document_pages", 1_000, "input_annotated_document_kpages", page_type="annotated", **pages
+        ),
         _unit("rerank_searches", 1_000, "rerank_searches_kcount", family="rerank"),
         _searches("web_searches", "web_search"),
         _searches("social_searches", "social_search"),
@@ -114,7 +123,7 @@ DURATION_UNITS: Final = frozenset(name for name, unit in UNITS.items() if ("fami
 
 
 def join(first: Unit, second: Unit) -> str | None:
-    """The unit that counts what both count: ``cache_audio_read_tokens`` for audio and cache reads; ``None`` if there is none."""
+    """The unit of what both count: ``cache_audio_read_tokens`` for audio and cache reads; ``None`` if there is none."""
     both = dict(first.dimensions) | dict(second.dimensions)
     if len(both) < len(first.dimensions | second.dimensions):
         return None  # the same dimension with two values: nothing is in both

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -129,15 +129,16 @@ def _checked(unit: str, count: object) -> Count:
     if unit not in UNITS:
         msg = f"no unit is called {unit!r}; the units are listed in taximeter.units.UNITS"
         raise UsageError(msg)
-    whole = isinstance(count, int) and not isinstance(count, bool)
-    fraction = isinstance(count, Decimal) and unit in DURATION_UNITS and count.is_finite()
-    if (isinstance(count, int) and whole) or (isinstance(count, Decimal) and fraction):
-        if count < 0:
-            msg = f"{unit} cannot be negative: {count}"
-            raise UsageError(msg)
-        return count
-    msg = f"{unit} is counted in {'int or Decimal' if unit in DURATION_UNITS else 'int'}, not {type(count).__name__}: {count!r}"
-    raise UsageError(msg)
+    if isinstance(count, bool) or not isinstance(count, (int, Decimal)):
+        msg = f"{unit} is counted in whole numbers, not in {type(count).__name__}: {count!r}"
+        raise UsageError(msg)
+    if isinstance(count, Decimal) and (unit not in DURATION_UNITS or not count.is_finite()):
+        msg = f"only seconds may have a fraction, and be finite: {unit}={count}"
+        raise UsageError(msg)
+    if count < 0:
+        msg = f"{unit} cannot be negative: {count}"
+        raise UsageError(msg)
+    return count
 
 
 def _parts(unit: str, present: Iterable[str]) -> list[str]:
@@ -179,6 +180,9 @@ class Contradiction(msgspec.Struct, frozen=True):
     detail: str
 
 
+_MAX_REPAIRS = 64
+
+
 def consistent(counts: Mapping[str, Count | None]) -> tuple[Usage, tuple[Contradiction, ...]]:
     """A usage in which no part exceeds its whole, and what had to be clamped for that.
 
@@ -191,20 +195,27 @@ def consistent(counts: Mapping[str, Count | None]) -> tuple[Usage, tuple[Contrad
     """
     given = Usage(**counts)
     fitting = dict(given.counts)
-    for _ in range(4 * len(UNITS)):
-        whole, excess = next(((unit, -leaf) for unit, leaf in _by_depth(_leaves(fitting)) if leaf < 0), (None, 0))
+    for _ in range(_MAX_REPAIRS):
+        whole, excess = _first_excess(fitting)
         if whole is None:
             break
         if not _overlap(fitting, whole, excess):
             part = _last_part(fitting, whole)
             fitting[part] -= min(excess, fitting[part])
+    parts = [unit for unit in fitting if any(parent in fitting for parent in PARENTS[unit])]
+    for part in sorted(parts, key=lambda unit: -len(UNITS[unit].dimensions)):
+        if _first_excess(fitting)[0] is None:
+            break
+        fitting[part] = 0  # beyond repair: the finest figures go first, until what is left fits
     usage = Usage(**fitting)
     named = [_clamped(unit, given, usage) for unit in given if usage[unit] != given[unit]]
     return usage, tuple(named)
 
 
-def _by_depth(leaves: Mapping[str, Count]) -> list[tuple[str, Count]]:
-    return sorted(leaves.items(), key=lambda item: len(UNITS[item[0]].dimensions))
+def _first_excess(fitting: Mapping[str, Count]) -> tuple[str | None, Count]:
+    """The widest unit whose parts exceed it, and by how much; ``None`` when none does."""
+    leaves = sorted(_leaves(fitting).items(), key=lambda item: len(UNITS[item[0]].dimensions))
+    return next(((unit, -leaf) for unit, leaf in leaves if leaf < 0), (None, 0))
 
 
 def _overlap(fitting: dict[str, Count], whole: str, excess: Count) -> bool:
@@ -223,8 +234,8 @@ def _overlap(fitting: dict[str, Count], whole: str, excess: Count) -> bool:
 def _last_part(fitting: Mapping[str, Count], whole: str) -> str:
     """The direct part of ``whole`` that gives way: too large on its own, or else the last that is not 0."""
     parts = sorted((part for part in _parts(whole, fitting) if fitting[part]), key=ORDER.__getitem__)
-    alone = [part for part in parts if fitting[part] > fitting[whole]]
-    direct = [part for part in alone or parts if not any(parent in parts for parent in PARENTS[part])]
+    candidates = [part for part in parts if fitting[part] > fitting[whole]] or parts
+    direct = [part for part in candidates if not any(parent in candidates for parent in PARENTS[part])]
     return direct[-1]
 
 

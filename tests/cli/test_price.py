@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from pathlib import Path
+
+import pytest
 
 from tests.cli.conftest import Run
 
@@ -50,3 +53,36 @@ def test_impossible_counts_are_explained(run: Run) -> None:
     )
     assert run("price", "gpt-5-mini", "--input", "many").exit_code == 2
     assert run("price", "gpt-5-mini").exit_code == 2
+
+
+def test_the_price_context_chooses_the_rates(run: Run) -> None:
+    """GPT-5.4 under the priority tier costs twice the standard rates: 5 for 2.50 USD per million in."""
+    arguments = ["price", "gpt-5.4", "--provider", "openai", "--input", "100000", "--at", "2026-11-02", "--json"]
+    standard = json.loads(run(*arguments).stdout)
+    priority = json.loads(run(*arguments, "--context", "service_tier=priority").stdout)
+    assert Decimal(priority["cost_usd"]) == 2 * Decimal(standard["cost_usd"])
+    assert priority["rate_card"]["context"] == {"service_tier": "priority"}
+    assert run(*arguments, "--context", "priority").exit_code == 2
+
+
+def test_own_rate_cards_win(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rate card of the user's prices what no catalogue knows, and the quote says where the price is from."""
+    cards = tmp_path / "cards.toml"
+    cards.write_text('[[card]]\nmodel = "our-own-7b"\nrates = { input_tokens = "0.10", output_tokens = "0.40" }\n')
+    monkeypatch.setenv("TAXIMETER_RATE_CARDS", str(cards))
+    quote = json.loads(run("price", "our-own-7b", "--input", "1000", "--output", "10", "--json").stdout)
+    assert Decimal(quote["cost_usd"]) == (1000 * Decimal("0.10") + 10 * Decimal("0.40")) / 1_000_000
+    assert quote["rate_card"]["source"] == "user"
+
+
+def test_a_broken_rate_card_file_is_named(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prices that cannot be read stop the quote, and are what `doctor` finds."""
+    cards = tmp_path / "cards.toml"
+    cards.write_text("this is no TOML")
+    monkeypatch.setenv("TAXIMETER_RATE_CARDS", str(cards))
+    quote = run("price", "gpt-5-mini", "--input", "1")
+    assert quote.exit_code == 1
+    assert str(cards) in quote.stderr
+    found = run("doctor")
+    assert found.exit_code == 1
+    assert str(cards) in found.stderr

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import Result
 
-from tests.cli.conftest import Run, lines
+from tests.cli.conftest import COMMAND, Run, lines
 
 KEYS = [
     "capture", "api", "provider", "request_model", "response_model", "service_tier", "stream", "status", "usage_source",
@@ -199,3 +203,36 @@ def test_names_cannot_steer_the_terminal(run: Run, demo_captures: Path, tmp_path
     assert "\x1b" not in result.stdout
     assert "[red]m·[0m" in result.stdout
     assert "·[31mred·" in result.stdout
+
+
+@pytest.mark.needs("captures")
+def test_every_recording_is_one_line(run: Run, captures_root: Path) -> None:
+    """A manifest of real recordings gives a line for each, under the name that it lists, in its order."""
+    index = captures_root / "index.txt"
+    result = run("read", "--json", "--manifest", index)
+    assert result.exit_code == 0
+    assert [line["capture"] for line in lines(result)] == index.read_text().split()
+
+
+def test_progress_is_shown_to_whoever_looks(demo_captures: Path) -> None:
+    """With a terminal on standard error there is a progress bar on it, and nothing but JSON on standard output."""
+    terminal, end = pty.openpty()
+    folders = [str(folder) for folder in sorted(demo_captures.glob("*/*"))]
+    environment = {**os.environ, "TERM": "xterm"}
+    command = [*COMMAND, "read", "--json", *folders]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=end, env=environment, text=True) as process:
+        os.close(end)
+        assert process.stdout is not None
+        written = process.stdout.read()
+        shown = _all_of(terminal)
+    assert len([json.loads(line) for line in written.splitlines()]) == len(folders)
+    assert "Reading" in shown
+
+
+def _all_of(terminal: int) -> str:
+    """Everything written to a pseudo-terminal whose other end is closed by now, or will be."""
+    shown = b""
+    with os.fdopen(terminal, "rb", buffering=0) as file, suppress(OSError):  # Linux reports the closed end as an error
+        while piece := file.read(4096):
+            shown += piece
+    return shown.decode("utf-8", "replace")

@@ -86,7 +86,7 @@ def test_every_price_equals_that_of_genai_prices(catalogue: Catalogue, index: in
         for their_model, model in zip(theirs.models, ours.models, strict=True):
             offer = Offer((Source("genai-prices", "test", ours.id, model),))
             for context, at in cases(model):
-                card = offer.card(at, context)
+                card = offer.under(context).at(at).card
                 assert card is not None
                 priced = [unit for unit in card.card.rates if unit != "requests"]
                 if not card.card.rates:
@@ -107,7 +107,7 @@ def test_every_price_equals_that_of_genai_prices(catalogue: Catalogue, index: in
                 assert cost.total is not None
                 assert cost.total.pico == sum(item.amount.pico for item in cost.items)
                 for item in cost.items:
-                    assert abs(item.amount.pico - item.count * item.rate.pico_per_unit) <= Fraction(1, 2)
+                    assert abs(item.amount.pico - Fraction(item.count) * item.rate.pico_per_unit) <= Fraction(1, 2)
                 assert {item.unit: item.count for item in cost.items if item.unit != "requests"} == {
                     unit: count for unit, count in counted.leaves().items() if count
                 } or model.least_seconds
@@ -129,7 +129,7 @@ def test_another_providers_entry_ignores_the_context(catalogue: Catalogue) -> No
         if not contextual or found is None or found.id != entry.id or id(found) in own:
             continue
         offer = Offer((Source("genai-prices", "test", "openai", entry, own=False),))
-        card = offer.card(at, contextual[0])
+        card = offer.under(contextual[0]).at(at).card
         assert card is not None
         with localcontext(Context(prec=80)):
             theirs = found.calc_price(

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
+from pathlib import Path
 
 import hypothesis.strategies as st
 import msgspec
+from hypothesis import Phase
 
 from taximeter.event import (
     CallEvent,
@@ -21,11 +27,30 @@ from taximeter.event import (
     ToolCall,
 )
 from taximeter.money import Money
+from taximeter.store import Store, open_store
 from taximeter.units import DURATION_UNITS, UNITS
 from taximeter.usage import Contradiction, Usage
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 """When the tests record."""
+
+
+@contextmanager
+def fresh_store() -> Generator[Store]:
+    """An empty store for one random case: a copy of one that was made once, since making the tables takes longest."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "store.sqlite3")
+        path.write_bytes(_empty_file())
+        with open_store(str(path)) as store:
+            yield store
+
+
+@cache
+def _empty_file() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "store.sqlite3")
+        open_store(str(path)).close()
+        return path.read_bytes()
 
 
 def call(name: str, **fields: object) -> CallEvent:
@@ -165,6 +190,9 @@ corrections = st.builds(
     parts=_parts,
 )
 """Corrections with anything in any field; the test says of which event."""
+
+NO_EXPLAIN = [phase for phase in Phase if phase is not Phase.explain]
+"""The phases of Hypothesis but the last, which traces every line of SQLAlchemy and takes minutes."""
 
 SECONDS = Decimal("8.470000267028809")
 """A duration as a provider writes it: the shortest text of some 32-bit float."""

@@ -138,9 +138,9 @@ def test_a_tag_is_a_dimension(store: Store) -> None:
 
 def test_what_there_is_no_report_by_is_said(store: Store) -> None:
     """A dimension or a time zone that does not exist is an error which names what does."""
-    with pytest.raises(ConfigError, match="colour.*model, provider.*tag:NAME"):
+    with pytest.raises(ConfigError, match=r"colour.*model, provider.*tag:NAME"):
         store.report(["colour"])
-    with pytest.raises(ConfigError, match="Mars/Olympus.*Europe/Rome"):
+    with pytest.raises(ConfigError, match=r"Mars/Olympus.*Europe/Rome"):
         store.report(["day"], Query(tz="Mars/Olympus"))
     with pytest.raises(StoreError, match="since has no time zone"):
         store.report([], Query(since=NOW.replace(tzinfo=None)))
@@ -160,7 +160,7 @@ def test_the_latest_correction_counts(store: Store) -> None:
 
 
 def test_corrected_parts_replace_the_parts(store: Store) -> None:
-    """A correction that moves a call to another model moves it in reports by model; one without parts keeps the model."""
+    """A correction with parts at another model moves the call in reports by model; one without parts does not."""
     event, other = priced("a", "m1", "1"), priced("b", "m1", "1")
     store.add([event, other], recorded_at=NOW)
     store.correct([repriced("c1", event, "5", share("m2", "5")), repriced("c2", other, "7")], recorded_at=NOW)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
+import tracemalloc
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,28 +13,28 @@ from hypothesis import strategies as st
 from taximeter.errors import StoreError
 from taximeter.event import CallEvent, Correction, ProviderError, Scope
 from taximeter.money import Money
-from taximeter.store import Added, Query, Store, open_store
+from taximeter.store import Added, Query, Store
 from taximeter.usage import Usage
 from tests.store import helpers
-from tests.store.helpers import NOW, call, priced
+from tests.store.helpers import NO_EXPLAIN, NOW, call, fresh_store, priced
 
 
-@settings(max_examples=60)
+@settings(max_examples=100, phases=NO_EXPLAIN)
 @given(st.lists(helpers.events, max_size=6, unique_by=lambda event: event.id))
 def test_every_event_comes_back_equal(batch: list[CallEvent]) -> None:
     """Whatever an event holds, the store gives back an equal one, and knows it when it comes again."""
-    with tempfile.TemporaryDirectory() as folder, open_store(str(Path(folder, "s"))) as store:
+    with fresh_store() as store:
         assert store.add(batch, recorded_at=NOW) == Added(new=len(batch), known=0)
         assert list(store.events()) == batch
         assert store.add(reversed(batch), recorded_at=NOW) == Added(new=0, known=len(batch))
 
 
-@settings(max_examples=40)
+@settings(max_examples=60, phases=NO_EXPLAIN)
 @given(helpers.events, helpers.corrections)
 def test_every_correction_is_known_again(event: CallEvent, correction: Correction) -> None:
     """A correction puts exactly its own figures in the event's place, and is recorded once."""
     correction = msgspec.structs.replace(correction, event_id=event.id)
-    with tempfile.TemporaryDirectory() as folder, open_store(str(Path(folder, "s"))) as store:
+    with fresh_store() as store:
         store.add([event], recorded_at=NOW)
         assert store.correct([correction], recorded_at=NOW) == Added(new=1, known=0)
         assert store.correct([correction, correction], recorded_at=NOW) == Added(new=0, known=2)
@@ -50,6 +49,20 @@ def test_the_pages_of_a_long_read_join(store: Store) -> None:
     store.add(batch, recorded_at=NOW)
     assert list(store.events()) == batch
     assert store.count() == 1_203
+
+
+def test_a_read_takes_constant_memory(store: Store) -> None:
+    """Reading 4,000 events of 4 kB holds a few hundred of them at a time."""
+    batch = [call(f"e{n}", raw_usage="x" * 4_000) for n in range(4_000)]
+    store.add(batch, recorded_at=NOW)
+    batch.clear()
+    next(store.events())  # what is loaded once
+    tracemalloc.start()
+    read = sum(1 for _ in store.events())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert read == 4_000
+    assert peak < 1_500 * 4_000
 
 
 def test_a_read_sees_one_moment(store: Store) -> None:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import decimal
-import tempfile
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from taximeter.errors import StoreError
 from taximeter.event import CallEvent, total_cost
 from taximeter.money import Money
-from taximeter.store import ReportRow, Store, limbs, open_store
+from taximeter.store import ReportRow, Store, limbs
 from taximeter.usage import Usage
 from tests.store import helpers
-from tests.store.helpers import NOW, SECONDS, call, priced, repriced, share
+from tests.store.helpers import NO_EXPLAIN, NOW, SECONDS, call, fresh_store, priced, repriced, share
 
 
 def total(store: Store) -> ReportRow:
@@ -113,11 +112,11 @@ def test_seconds_are_summed_without_the_ambient_context(store: Store) -> None:
     assert found == Decimal("100000000000000000027.410000801086427")
 
 
-@settings(max_examples=60)
+@settings(max_examples=100, phases=NO_EXPLAIN)
 @given(st.lists(helpers.events, max_size=6, unique_by=lambda event: event.id))
 def test_a_total_is_the_sum_of_the_events(batch: list[CallEvent]) -> None:
     """For any events, every figure of the total is what Python makes of the same events."""
-    with tempfile.TemporaryDirectory() as folder, open_store(str(Path(folder, "s"))) as store:
+    with fresh_store() as store:
         store.add(batch, recorded_at=NOW)
         row = total(store)
     costs = [event.cost for event in batch if event.cost is not None]
@@ -135,11 +134,11 @@ def test_a_total_is_the_sum_of_the_events(batch: list[CallEvent]) -> None:
     )
 
 
-@settings(max_examples=60)
+@settings(max_examples=100, phases=NO_EXPLAIN)
 @given(st.lists(helpers.events, max_size=6, unique_by=lambda event: event.id))
 def test_by_model_is_the_sum_of_the_billed_parts(batch: list[CallEvent]) -> None:
     """For any events, each row by model has the calls, the usage and the cost of the billed parts at that model."""
-    with tempfile.TemporaryDirectory() as folder, open_store(str(Path(folder, "s"))) as store:
+    with fresh_store() as store:
         store.add(batch, recorded_at=NOW)
         rows = {row.keys[0]: row for row in store.report(["model"])}
     stated = [part for event in batch for part in event.parts]
@@ -174,7 +173,7 @@ def test_a_sum_that_overflows_is_an_error(store: Store, by: list[str]) -> None:
     """What is past the stated bound is refused by the database; it does not wrap."""
     largest = Money(limbs.MAX_PICO)
     store.add([call(f"e{n}", cost=largest) for n in range(9_300)], recorded_at=NOW)
-    with pytest.raises(Exception, match="integer overflow"):
+    with pytest.raises(StoreError, match="integer overflow"):
         store.report(by)
 
 

@@ -250,12 +250,12 @@ def test_a_total_that_is_not_the_sum() -> None:
     assert kinds(reading) == [("total_disagrees", "total_tokens")]
 
 
-def test_what_is_no_count_is_absent() -> None:
-    """Text, truth values, fractions and negative numbers are no counts."""
-    reading = read("openai.chat", b'{"choices":[],"usage":{"prompt_tokens":"12","completion_tokens":true}}')
-    assert reading.usage == Usage()
-    reading = read("openai.chat", b'{"choices":[],"usage":{"prompt_tokens":-3,"completion_tokens":1.5}}')
-    assert reading.usage == Usage()
+@pytest.mark.parametrize("value", [b'"12"', b"true", b"-3", b"1.5", b"[12]", b"1e400"])
+def test_what_is_no_count_is_named(value: bytes) -> None:
+    """A text, a truth value, a fraction, a negative number are no counts: absent, named, and the rest counts."""
+    reading = read("openai.chat", b'{"choices":[],"usage":{"prompt_tokens":' + value + b',"completion_tokens":7}}')
+    assert reading.usage == Usage(output_tokens=7)
+    assert ("not_a_count", "prompt_tokens") in kinds(reading)
 
 
 def test_whole_numbers_written_with_a_point() -> None:

@@ -1,0 +1,1 @@
+"""What was recorded elsewhere, read into events."""

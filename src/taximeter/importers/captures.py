@@ -1,11 +1,11 @@
-"""Captures: recorded exchanges, a folder each, with ``request.json``, ``response.headers.json`` and ``response.body``."""
+"""Captures: recorded exchanges, each a folder of ``request.json``, ``response.headers.json``, ``response.body``."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 
@@ -18,6 +18,7 @@ from taximeter.wire import Reader, Reading, Route, recognise
 PriceDateSource = Literal["at", "date_header", "body", "today"]
 """Where the date of the prices came from: the caller, the ``Date`` header, the body's own time, or the clock."""
 
+_FILES = "request.json, response.headers.json and response.body"
 _READ_BYTES = 64 * 1024
 _T = TypeVar("_T")
 
@@ -93,7 +94,8 @@ def load(folder: Path) -> Capture:
     if route is None:
         msg = f"{folder}: {request.method} {request.url} is no call of a known format"
         raise WireError(msg)
-    asked = request.body.get("model") if isinstance(request.body, dict) else None
+    body_object = cast("dict[str, object]", request.body) if isinstance(request.body, dict) else {}
+    asked = body_object.get("model")
     return Capture(
         folder=folder,
         route=route,
@@ -105,7 +107,9 @@ def load(folder: Path) -> Capture:
     )
 
 
-def meter_capture(capture: Capture, book: PriceBook, at: datetime | None = None, *, now: datetime | None = None) -> MeteredCapture:
+def meter_capture(
+    capture: Capture, book: PriceBook, at: datetime | None = None, *, now: datetime | None = None
+) -> MeteredCapture:
     """Reads and prices a capture.
 
     Args:
@@ -153,7 +157,7 @@ def _file(folder: Path, name: str) -> bytes:
     try:
         return (folder / name).read_bytes()
     except OSError as error:
-        msg = f"{folder} is no capture: {name} cannot be read ({error.strerror}); a capture has request.json, response.headers.json and response.body"
+        msg = f"{folder} is no capture: {name} cannot be read ({error.strerror}); a capture is a folder of {_FILES}"
         raise WireError(msg) from error
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from taximeter.event import Cost
@@ -13,14 +13,19 @@ from taximeter.pricing.catalogue import Catalogue
 from taximeter.pricing.files import load_catalogue, read_rate_cards
 from taximeter.pricing.matching import Finder
 from taximeter.pricing.offers import Offer, Source
-from taximeter.pricing.schedule import in_utc
+from taximeter.pricing.program import Program
 from taximeter.pricing.usercards import UserCards
 from taximeter.usage import Usage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+# Names, units and contexts come from the network, and there may be any number of them: above these, all are forgotten.
 _MOST_OFFERS = 4096
+_MOST_KNOWN = 4096
+
+_Key = tuple[str, str, tuple[str, ...], tuple[tuple[str, str], ...] | None]
+"""Provider, model, the units that were counted, and the price context: what a program is chosen by."""
 
 
 class PriceBook:
@@ -44,6 +49,7 @@ class PriceBook:
         self._cards = cards or UserCards((), "")
         self._finder = Finder(catalogue)
         self._offers: dict[tuple[str, str], Offer] = {}
+        self._programs: dict[_Key, tuple[datetime, datetime, Program]] = {}
 
     @classmethod
     def load(cls, rate_cards: Path | None = None) -> PriceBook:
@@ -74,19 +80,25 @@ class PriceBook:
             context: what a price may depend on beside the model: ``service_tier``, ``processing``, ``speed`` …
 
         Returns:
-            The cost. Where the model, or the price of something counted, is not known, its total is ``None``: it says why.
+            The cost. Where the model, or a price for something counted, is not known, the total is ``None``, and it
+            says why.
 
         Raises:
             UsageError: when parts of the usage exceed their whole; :func:`taximeter.usage.consistent` prevents it.
             PricingError: when ``at`` has no time zone.
         """
-        offer = self._offers.get((provider, model)) or self._find(provider, model)
-        card = offer.only
-        if card is None or context or at.tzinfo is not UTC:
-            card = offer.card(at if at.tzinfo is UTC else in_utc(at), context)
-            if card is None:
-                return self._unknown(offer, provider, model)
-        return card.price(usage)
+        counts = usage.counts
+        key = (provider, model, tuple(counts), tuple(context.items()) if context else None)
+        known = self._programs.get(key)
+        if known is not None:
+            start, end, program = known
+            try:
+                cost = program(counts.values()) if start <= at < end else None
+            except TypeError:  # an instant without a time zone cannot be compared: it is refused below
+                cost = None
+            if cost is not None:
+                return cost
+        return self._price(usage, key, at, context)
 
     def card(
         self, provider: str, model: str, at: datetime, context: Mapping[str, str] | None = None
@@ -96,7 +108,7 @@ class PriceBook:
         Raises:
             PricingError: when ``at`` has no time zone.
         """
-        compiled = self._offer(provider, model).card(in_utc(at), context)
+        compiled = self._offer(provider, model).under(context or {}).at(at).card
         return compiled.card if compiled else None
 
     def suggest(self, provider: str, model: str, limit: int = 3) -> tuple[str, ...]:
@@ -118,6 +130,18 @@ class PriceBook:
         windows = (source.model.context_window for source in self._offer(provider, model).sources)
         return next((window for window in windows if window is not None), None)
 
+    def _price(self, usage: Usage, key: _Key, at: datetime, context: Mapping[str, str] | None) -> Cost:
+        provider, model, units, _ = key
+        offer = self._offer(provider, model)
+        start, end, card = offer.under(context or {}).at(at)
+        if card is None:
+            return self._unknown(offer, provider, model)
+        if program := card.program(units):
+            if len(self._programs) >= _MOST_KNOWN:
+                self._programs.clear()
+            self._programs[key] = start, end, program
+        return card.price(usage)
+
     def _offer(self, provider: str, model: str) -> Offer:
         return self._offers.get((provider, model)) or self._find(provider, model)
 
@@ -127,7 +151,7 @@ class PriceBook:
         if match := providers.find(self._finder, provider, model):
             version = self._catalogue.version
             sources.append(Source("genai-prices", version, match.provider.id, match.model, own=match.own))
-        if len(self._offers) >= _MOST_OFFERS:  # names come from the network: there may be any number of them
+        if len(self._offers) >= _MOST_OFFERS:
             self._offers.clear()
         offer = self._offers[provider, model] = Offer(tuple(sources))
         return offer

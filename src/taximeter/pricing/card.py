@@ -76,9 +76,9 @@ def _card_rate(price: Price, per: int) -> CardRate:
 
 
 class _Plan(NamedTuple):
-    """What to do with one set of units in one tier: the steps, and the program of them where there can be one."""
+    """What to do with one set of units: the steps of each tier, and the program of them where there can be one."""
 
-    steps: tuple[Step, ...]
+    tiers: tuple[tuple[Step, ...], ...]
     program: Program | None
 
 
@@ -95,22 +95,26 @@ class CompiledCard:
         self._least_seconds = card.least_seconds
         self._requests = card.rates.get("requests")
         self._thresholds = sorted({threshold for rate in card.rates.values() for threshold, _ in rate.tiers})
-        self._plans: dict[tuple[str, ...], tuple[_Plan, ...]] = {}
+        self._plans: dict[tuple[str, ...], _Plan] = {}
 
     def price(self, usage: Usage) -> Cost:
         """What ``usage`` costs by this card; see :meth:`taximeter.pricing.PriceBook.price`."""
         counts = usage.counts
-        units = tuple(counts)
-        plans = self._plans.get(units) or self._compile(units)
-        steps, program = plans[self._tier(plans, counts) if self._thresholds else 0]
-        cost = program(counts.values()) if program else None
-        return cost or self._price_exactly(usage, steps)
+        program = self.program(tuple(counts))
+        return (program and program(counts.values())) or self._price_exactly(usage)
 
-    def _price_exactly(self, usage: Usage, steps: Sequence[Step]) -> Cost:
+    def program(self, units: tuple[str, ...]) -> Program | None:
+        """What prices a usage of just these units, given its counts; ``None`` where that takes more than integers."""
+        return self._plan(units).program
+
+    def _price_exactly(self, usage: Usage) -> Cost:
         """The same for what is rare: fractions, counts that need not be whole, fees per call, missing rates."""
         if self._free is not None:
             return self._free
+        tiers = self._plan(tuple(usage.counts)).tiers
         values = tuple(_lengthened(usage.counts, self._least_seconds).values())
+        input_tokens = _input_tokens(values, tiers[0]) if self._thresholds else 0
+        steps = tiers[bisect_left(self._thresholds, input_tokens)]
         items: list[LineItem] = []
         unpriced: list[str] = []
         for step in steps:
@@ -122,17 +126,11 @@ class CompiledCard:
             elif count and step.rate is not None:
                 items.append(LineItem(step.unit, count, step.rate, step.rate_unit, _amount(count, step.exact)))
         if self._requests is not None and (calls := usage.counts.get("requests", 1)):
-            rate = self._requests.at(_input_tokens(values, steps))
+            rate = self._requests.at(input_tokens)
             items.append(LineItem("requests", calls, rate, "requests", _amount(calls, rate.pico_per_unit)))
         if unpriced or not self.card.rates:
             return Cost(None, tuple(items), tuple(unpriced), self._ref, self._why(unpriced))
         return Cost(Money(sum(item.amount.pico for item in items)), tuple(items), (), self._ref)
-
-    def _tier(self, plans: Sequence[_Plan], counts: Mapping[str, Count]) -> int:
-        tokens = counts.get("input_tokens")
-        if tokens is None:
-            tokens = _input_tokens(tuple(counts.values()), plans[0].steps)
-        return bisect_left(self._thresholds, tokens)
 
     def _why(self, unpriced: Sequence[str]) -> str:
         name = f"{self._ref.provider}/{self._ref.model}"
@@ -140,19 +138,24 @@ class CompiledCard:
             return f"the entry of {name} in the price book states no price, and does not say that the model is free"
         return f"the rate card of {name} has no rate for {', '.join(unpriced)}, nor for a unit that includes it"
 
-    def _compile(self, units: tuple[str, ...]) -> tuple[_Plan, ...]:
-        if len(self._plans) >= _MOST_PLANS:
-            self._plans.clear()
+    def _plan(self, units: tuple[str, ...]) -> _Plan:
+        plan = self._plans.get(units)
+        if plan is None:
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()
+            plan = self._plans[units] = self._compile(units)
+        return plan
+
+    def _compile(self, units: tuple[str, ...]) -> _Plan:
         billed = [unit for unit in units if unit != "requests"]  # a fee per call is priced by its own rate alone
         terms = _leaf_terms(billed)
-        tiers = [
+        tiers = tuple(
             tuple(self._step(unit, units, terms[unit], tokens) for unit in billed)
             for tokens in (0, *(threshold + 1 for threshold in self._thresholds))
-        ]
-        whole = self._requests is None  # a fee per call is left to _price_exactly()
-        plans = tuple(_Plan(steps, compile_program(len(units), steps, self._ref) if whole else None) for steps in tiers)
-        self._plans[units] = plans
-        return plans
+        )
+        if self._requests is not None:
+            return _Plan(tiers, None)
+        return _Plan(tiers, compile_program(units, tiers, self._thresholds, self._ref))
 
     def _step(self, unit: str, units: tuple[str, ...], terms: Mapping[str, int], input_tokens: int) -> Step:
         minus = tuple(units.index(part) for part, times in terms.items() for _ in range(-times))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 from taximeter.event import Cost, RateCardRef
 from taximeter.pricing.card import CompiledCard, RateCard, card_rates
 from taximeter.pricing.catalogue import Model
-from taximeter.pricing.schedule import Schedule
+from taximeter.pricing.schedule import Cell, Schedule, in_utc
 
 PriceContext = tuple[tuple[str, str], ...]
 """The part of a call's price context on which prices of the model depend, sorted."""
+
+_FIRST = datetime.min.replace(tzinfo=UTC)
+_LAST = datetime.max.replace(tzinfo=UTC)
 
 
 class Source(NamedTuple):
@@ -38,63 +41,77 @@ class Offer:
 
     Attributes:
         sources: where its price may come from, the first that has one winning.
-        only: the card for calls without a price context, where it is the same at every instant.
+        plain: its cards for calls without a price context.
         unknown: the cost of a call that no source has a price for, once somebody has worked out what to say of it.
     """
 
-    __slots__ = ("_pairs", "_timelines", "only", "sources", "unknown")
+    __slots__ = ("_by_context", "_pairs", "plain", "sources", "unknown")
 
     def __init__(self, sources: tuple[Source, ...]) -> None:
         """An offer of ``sources``."""
         self.sources = sources
+        self.plain = Timeline(sources, ())
+        self.unknown: Cost | None = None
         variants = (variant for source in sources if source.own for variant in source.model.variants)
         self._pairs = frozenset(pair for variant in variants for pair in variant.when)
-        self._timelines: dict[PriceContext, tuple[_Timeline, ...]] = {}
-        self.only: CompiledCard | None = self._of(())[0].only if sources else None
-        self.unknown: Cost | None = None
+        self._by_context: dict[PriceContext, Timeline] = {(): self.plain}
 
-    def card(self, at: datetime, context: Mapping[str, str] | None) -> CompiledCard | None:
-        """The card in force at ``at`` (UTC); ``None`` when no source has one."""
-        relevant = ()
-        if context and (pairs := self._pairs):
-            relevant = tuple([pair for pair in context.items() if pair in pairs])
-            if len(relevant) > 1:
-                relevant = tuple(sorted(relevant))
-        for timeline in self._timelines.get(relevant) or self._of(relevant):
-            card = timeline.card(at)
+    def under(self, context: Mapping[str, str]) -> Timeline:
+        """Its cards for calls of a price context."""
+        pairs = self._pairs
+        relevant = tuple([pair for pair in context.items() if pair in pairs])
+        if len(relevant) > 1:
+            relevant = tuple(sorted(relevant))
+        return self._by_context.get(relevant) or self._add(relevant)
+
+    def _add(self, context: PriceContext) -> Timeline:
+        timeline = self._by_context[context] = Timeline(self.sources, context)
+        return timeline
+
+
+class InForce(NamedTuple):
+    """The card that applies from an instant until before another, without a break; ``None`` where none does."""
+
+    start: datetime
+    end: datetime
+    card: CompiledCard | None
+
+
+class Timeline:
+    """The rate cards of an offer for one price context."""
+
+    __slots__ = ("_cards", "_schedules", "_sources")
+
+    def __init__(self, sources: tuple[Source, ...], context: PriceContext) -> None:
+        """The cards of ``sources``."""
+        self._sources = sources
+        self._schedules = tuple(Schedule(source.model, context if source.own else ()) for source in sources)
+        self._cards: dict[tuple[int, Cell], CompiledCard | None] = {}
+
+    def at(self, at: datetime) -> InForce:
+        """What is in force at an instant.
+
+        Raises:
+            PricingError: when ``at`` has no time zone.
+        """
+        at = in_utc(at)
+        start, end, card = _FIRST, _LAST, None
+        for number, schedule in enumerate(self._schedules):
+            cell = schedule.cell(at)
+            first, last = schedule.span(at, cell)
+            start, end = max(start, first), min(end, last)
+            if (number, cell) not in self._cards:
+                self._cards[number, cell] = _compiled(self._sources[number], schedule, cell)
+            card = self._cards[number, cell]
             if card is not None:
-                return card
+                break
+        return InForce(start, end, card)
+
+
+def _compiled(source: Source, schedule: Schedule, cell: Cell) -> CompiledCard | None:
+    prices = schedule.prices(cell)
+    if prices is None:
         return None
-
-    def _of(self, context: PriceContext) -> tuple[_Timeline, ...]:
-        timelines = tuple(_Timeline(source, context if source.own else ()) for source in self.sources)
-        self._timelines[context] = timelines
-        return timelines
-
-
-class _Timeline:
-    """The cards of one source for one price context."""
-
-    __slots__ = ("_cards", "_schedule", "_source", "only")
-
-    def __init__(self, source: Source, context: PriceContext) -> None:
-        self._source = source
-        self._schedule = Schedule(source.model, context)
-        self._cards: dict[tuple[int, int], CompiledCard | None] = {}
-        self.only: CompiledCard | None = self._compile((0, 0)) if self._schedule.constant else None
-
-    def card(self, at: datetime) -> CompiledCard | None:
-        if self.only is not None:
-            return self.only
-        cell = self._schedule.cell(at)
-        if cell not in self._cards:
-            self._cards[cell] = self._compile(cell)
-        return self._cards[cell]
-
-    def _compile(self, cell: tuple[int, int]) -> CompiledCard | None:
-        prices = self._schedule.prices(cell)
-        if prices is None:
-            return None
-        source, model = self._source, self._source.model
-        ref = RateCardRef(source.name, source.version, source.provider, model.id, prices.since, prices.context)
-        return CompiledCard(RateCard(ref, card_rates(prices.prices), model.free, model.least_seconds))
+    model = source.model
+    ref = RateCardRef(source.name, source.version, source.provider, model.id, prices.since, prices.context)
+    return CompiledCard(RateCard(ref, card_rates(prices.prices), model.free, model.least_seconds))

@@ -14,6 +14,12 @@ from typing import NamedTuple
 from taximeter.errors import PricingError
 from taximeter.pricing.catalogue import Days, Hours, Model, Price, Term, Variant
 
+Cell = tuple[int, int]
+"""A stretch of days, and a stretch of hours of each of them, by number."""
+
+_FIRST = datetime.min.replace(tzinfo=UTC)
+_LAST = datetime.max.replace(tzinfo=UTC)
+
 
 class Prices(NamedTuple):
     """What is in force.
@@ -43,17 +49,22 @@ class Schedule:
         self._days = sorted({day for term in terms for day in _first_days(term)})
         self._clocks = sorted({clock for term in terms for clock in _changes(term)})
 
-    @property
-    def constant(self) -> bool:
-        """Whether the prices are the same at every instant."""
-        return not self._days and not self._clocks
-
-    def cell(self, at: datetime) -> tuple[int, int]:
+    def cell(self, at: datetime) -> Cell:
         """Names the days and the hours into which ``at`` (UTC) falls: the prices are the same throughout a cell."""
-        clocks = self._clocks
-        return bisect_right(self._days, at.date()), bisect_right(clocks, at.time()) if clocks else 0
+        return bisect_right(self._days, at.date()), bisect_right(self._clocks, at.time())
 
-    def prices(self, cell: tuple[int, int]) -> Prices | None:
+    def span(self, at: datetime, cell: Cell) -> tuple[datetime, datetime]:
+        """From when until before when, around ``at`` (UTC) and without a break, its cell lasts."""
+        day, clock = cell
+        start = datetime.combine(self._days[day - 1], time(), UTC) if day else _FIRST
+        end = datetime.combine(self._days[day], time(), UTC) if day < len(self._days) else _LAST
+        if self._clocks:
+            today = at.date()
+            start = max(start, datetime.combine(today, self._clocks[clock - 1] if clock else time(), UTC))
+            end = min(end, datetime.combine(today, self._clocks[clock] if clock < len(self._clocks) else time.max, UTC))
+        return start, end
+
+    def prices(self, cell: Cell) -> Prices | None:
         """The prices in force in a cell; ``None`` when the model has lapsed."""
         since = self._days[cell[0] - 1] if cell[0] else None
         clock = self._clocks[cell[1] - 1] if cell[1] else time.min

@@ -81,7 +81,9 @@ class Rows:
         Raises:
             StoreError: when there is one.
         """
-        records = {row["seq"]: row["id"] for table in (schema.events, schema.corrections) for row in self.by_table[table]}
+        records = {
+            row["seq"]: row["id"] for table in (schema.events, schema.corrections) for row in self.by_table[table]
+        }
         for table, rows in self.by_table.items():
             for row in rows:
                 for name, value in row.items():

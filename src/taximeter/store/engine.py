@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from operator import itemgetter
 from typing import Final
 
@@ -62,6 +62,23 @@ def insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, obj
         connection.exec_driver_sql(str(compiled), list(map(itemgetter(*order), rows)))
 
 
+def write_ahead(engine: Engine, location: Location) -> None:
+    """Turns the write-ahead log on, for the life of the file, so that readers and the writer never wait for each other.
+
+    That needs the file for itself for a moment, and SQLite does not wait for it as it waits for a lock.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    with explained(location), closing(engine.raw_connection()) as connection:
+        cursor = connection.cursor()  # of the driver itself: the mode cannot change inside a transaction
+        while cursor.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            try:
+                cursor.execute("PRAGMA journal_mode = WAL").fetchone()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)  # no float: a pause
+
+
 @contextmanager
 def transaction(engine: Engine, location: Location, *, write: bool) -> Generator[Connection]:
     """One transaction. A reader sees one moment of the store and blocks nobody; writers take turns.
@@ -100,28 +117,10 @@ def _on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         msg = f"a connection of SQLite was expected, not {type(connection)}"
         raise TypeError(msg)
     connection.isolation_level = None  # transactions begin where _on_begin says, not where the driver guesses
-    _write_ahead(connection)
     # With a write-ahead log, NORMAL can lose the last commits to a power cut, but never the file; and to a killed
     # process nothing.
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
-
-
-def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Turns the write-ahead log on, once in the life of a file.
-
-    That needs the file for itself for a moment, and SQLite does not wait for it as it waits for a lock.
-    """
-    deadline = time.monotonic() + BUSY_SECONDS
-    while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-        try:
-            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            if mode == ("wal",):
-                return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-        time.sleep(0.01)  # no float: a pause
 
 
 def _on_begin(connection: Connection) -> None:

@@ -28,18 +28,22 @@ _SEQ = "seq"
 _LOOKUP = 500  # ids looked up in one statement
 
 
-def open_store(url: str | None = None) -> Store:
+def open_store(url: str | None = None, *, create: bool = True) -> Store:
     """Opens a store, creating it or bringing it to this version's tables where needed.
 
     Args:
         url: ``sqlite:///FILE`` or a plain path; ``None``: the one that ``TAXIMETER_STORE`` names, else a file in the
             user's data folder.
+        create: whether a file that does not exist is made; a reader that was given a wrong name wants to hear of it.
 
     Raises:
         ConfigError: when the URL names no kind of store that there is.
-        StoreError: when it cannot be opened, or was written by a newer version.
+        StoreError: when it cannot be opened, is not there, or was written by a newer version.
     """
     location = locate(url)
+    if not create and not location.path.exists():
+        msg = f"there is no store at {location.path}: nothing has been recorded there yet"
+        raise StoreError(msg)
     if location.default:
         location.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = connect(location)
@@ -56,12 +60,14 @@ class Store:
 
     Attributes:
         url: what opens the same store again.
+        path: its file.
     """
 
     def __init__(self, engine: Engine, location: Location) -> None:
         self._engine = engine
         self._location = location
         self.url = location.url
+        self.path = location.path
 
     def add(self, events: Iterable[CallEvent], *, recorded_at: datetime) -> Added:
         """Records events, all in one transaction: when this returns they are committed, when it raises none is.

@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine, inspect, text
 
 from taximeter.errors import StoreError
-from taximeter.store.engine import transaction
+from taximeter.store.engine import transaction, write_ahead
 from taximeter.store.location import Location
 
 REVISIONS: Final = ("0001",)
@@ -26,8 +26,10 @@ def prepare(engine: Engine, location: Location) -> None:
         StoreError: when the file belongs to a newer version, or to something else.
     """
     with transaction(engine, location, write=False) as connection:
-        if _revision(connection, location) == REVISIONS[-1]:
-            return
+        revision = _revision(connection, location)  # before anything is written: the file may be somebody else's
+    write_ahead(engine, location)
+    if revision == REVISIONS[-1]:
+        return
     with transaction(engine, location, write=True) as connection:
         if _revision(connection, location) != REVISIONS[-1]:  # another process may have been first
             migrate(connection)

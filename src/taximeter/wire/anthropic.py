@@ -123,7 +123,9 @@ class AnthropicMessages(Format):
             written = total_of(short, long)
         elif split and (covered := (short or 0) + (long or 0)) < written:
             # the split comes only in message_start, and server tools write more cache after it
-            detail = f"cache_creation splits {covered} of {written} cache_creation_input_tokens; the rest is left unsplit"
+            detail = (
+                f"cache_creation splits {covered} of {written} cache_creation_input_tokens; the rest is left unsplit"
+            )
             self.flag("details_incomplete", "cache_write_tokens", detail)
         if uncached is None and count(usage.get("output_tokens")) is not None:
             self.flag("count_absent", "input_tokens", "the provider counted output but no input_tokens")

@@ -116,7 +116,7 @@ def _either(usage: JsonObject, *keys: str) -> int | None:
 
 
 class BedrockInvoke(Format):
-    """https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModelWithResponseStream.html (2026-11)."""
+    """https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html (read 2026-11)."""
 
     def __init__(self, route: Route, headers: Mapping[str, str]) -> None:
         super().__init__(route, headers)
@@ -172,14 +172,18 @@ class BedrockInvoke(Format):
         stated["input_tokens"] = total_of(given, stated["cache_read_tokens"], stated["cache_write_tokens"])
         return self._reconciled(counts, stated)
 
-    def _reconciled(self, counts: dict[str, Count | None] | None, stated: Mapping[str, int | None]) -> dict[str, Count | None] | None:
+    def _reconciled(
+        self, counts: dict[str, Count | None] | None, stated: Mapping[str, int | None]
+    ) -> dict[str, Count | None] | None:
         if counts is None:
             found: dict[str, Count | None] = {unit: value for unit, value in stated.items() if value is not None}
             return found or None
         for unit in ("input_tokens", "output_tokens"):
             ours, aws = counts.get(unit), stated[unit]
             if ours is None and aws is not None:
-                self.flag("count_absent", unit, f"the body does not state {unit}; {aws} is taken from Amazon's own count")
+                self.flag(
+                    "count_absent", unit, f"the body does not state {unit}; {aws} is taken from Amazon's own count"
+                )
                 counts[unit] = aws
             elif ours is not None and aws is not None and ours != aws:
                 self.flag("sources_disagree", unit, f"the body counts {ours} {unit}, Amazon {aws}; the body's is taken")
@@ -231,7 +235,9 @@ class _OlderModels(Format):
             self.finish_reason = next((found for key in _REASONS if (found := text(each.get(key)))), self.finish_reason)
             self._input = _either(each, "inputTextTokenCount", "prompt_token_count") or self._input
             # Llama counts up from event to event, Titan states the whole at the end
-            self._output = _either(each, "tokenCount", "generation_token_count", "totalOutputTextTokenCount") or self._output
+            self._output = (
+                _either(each, "tokenCount", "generation_token_count", "totalOutputTextTokenCount") or self._output
+            )
         self.response_id = text(body.get("id")) or self.response_id
 
     def event(self, name: bytes, body: JsonObject) -> IdleText | None:

@@ -114,7 +114,9 @@ class CohereChat(_BilledUnits):
         for index, each in enumerate(calls):
             call = obj(each)
             function = obj(call.get("function")) or call
-            self.add_tool(index, call.get("id"), function.get("name"), function.get("arguments", function.get("parameters")))
+            self.add_tool(
+                index, call.get("id"), function.get("name"), function.get("arguments", function.get("parameters"))
+            )
 
 
 class CohereEmbed(_BilledUnits):

@@ -14,7 +14,7 @@ import msgspec
 from taximeter.money import Money
 from taximeter.usage import Count
 from taximeter.wire.format import Format, total_of
-from taximeter.wire.loose import JsonObject, count, obj, seconds, usd
+from taximeter.wire.loose import JsonObject, count, maybe_obj, obj, seconds, usd
 
 
 class Dialect(msgspec.Struct, frozen=True):
@@ -76,8 +76,12 @@ def count_usage(call: Format, usage: JsonObject, dialect: Dialect = _STANDARD) -
     output_details = obj(usage.get("completion_tokens_details")) or obj(usage.get("output_tokens_details"))
     counts: dict[str, Count | None] = {
         "cache_read_tokens": _or(count(prompt_details.get("cached_tokens")), _first(usage, *_CACHED_KEYS)),
-        "cache_write_tokens": _or(count(prompt_details.get("cache_write_tokens")), count(usage.get("cache_creation_input_tokens"))),
-        "output_reasoning_tokens": _or(count(output_details.get("reasoning_tokens")), count(usage.get("reasoning_tokens"))),
+        "cache_write_tokens": _or(
+            count(prompt_details.get("cache_write_tokens")), count(usage.get("cache_creation_input_tokens"))
+        ),
+        "output_reasoning_tokens": _or(
+            count(output_details.get("reasoning_tokens")), count(usage.get("reasoning_tokens"))
+        ),
         "output_citation_tokens": count(usage.get("citation_tokens")),
         **_modalities(prompt_details, "input"),
         **_modalities(output_details, "output"),
@@ -95,7 +99,7 @@ def count_usage(call: Format, usage: JsonObject, dialect: Dialect = _STANDARD) -
     return counts
 
 
-def _settle(  # noqa: PLR0913 - the three figures that must agree, and where to put the answer
+def _settle(  # noqa: PLR0913, PLR0917 - the three figures that must agree, and where to put the answer
     call: Format,
     counts: dict[str, Count | None],
     prompt: int | None,
@@ -104,14 +108,14 @@ def _settle(  # noqa: PLR0913 - the three figures that must agree, and where to 
     dialect: Dialect,
 ) -> None:
     """Makes the totals inclusive, and holds them against the provider's own."""
-    outside_input: Count = 0
-    outside_output: Count = 0
+    outside_input = outside_output = 0
     rest = 0 if stated is None else stated - (prompt or 0) - (completion or 0)
-    reasoning = counts["output_reasoning_tokens"] or 0
-    cache = (counts["cache_read_tokens"] or 0) + (counts["cache_write_tokens"] or 0)
-    audio = counts["input_audio_tokens"] or 0
+    reasoning, read, written, audio, citations = (
+        int(counts[f"{unit}_tokens"] or 0)
+        for unit in ("output_reasoning", "cache_read", "cache_write", "input_audio", "output_citation")
+    )
     if dialect.citations_outside:
-        outside_output += counts["output_citation_tokens"] or 0
+        outside_output += citations
     if dialect.reasoning_outside:
         outside_output += reasoning
         rest = 0 if rest == reasoning else rest
@@ -119,7 +123,7 @@ def _settle(  # noqa: PLR0913 - the three figures that must agree, and where to 
         outside_output, rest = reasoning, 0
     elif rest > 0 and dialect.total_holds_thoughts and not reasoning:
         counts["output_reasoning_tokens"], outside_output, rest = rest, rest, 0
-    elif rest > 0 and rest in (cache, audio, cache + audio):
+    elif rest > 0 and rest in (read + written, audio, read + written + audio):
         outside_input, rest = rest, 0
     elif rest > 0 and completion is None and prompt is not None:
         completion, rest = rest, 0
@@ -143,7 +147,9 @@ def _tools(usage: JsonObject) -> dict[str, Count | None]:
         | obj(usage.get("server_tool_use"))
         | obj(usage.get("server_side_tool_usage_details"))  # xAI
     )
-    found: dict[str, Count | None] = {unit: count(details[key]) for key, unit in _SEARCH_KEYS if details.get(key) is not None}
+    found: dict[str, Count | None] = {
+        unit: count(details[key]) for key, unit in _SEARCH_KEYS if details.get(key) is not None
+    }
     queries = count(usage.get("num_search_queries"))  # Perplexity's deep research
     if queries:
         found["web_searches"] = queries
@@ -155,10 +161,11 @@ def stated_cost(usage: JsonObject) -> Money | None:
     ticks = count(usage.get("cost_in_usd_ticks"))
     if ticks is not None:  # xAI: 1e10 ticks are a dollar
         return usd(f"{ticks}e-10")
-    cost = usage.get("cost")
-    if isinstance(cost, dict):  # Perplexity says total_cost, Charm says usd
-        return usd(obj(cost).get("total_cost", obj(cost).get("usd")))
-    return usd(obj(usage.get("pydantic_ai_gateway")).get("cost_estimate") if cost is None else cost)
+    itemised = maybe_obj(usage.get("cost"))
+    if itemised is not None:  # Perplexity says total_cost, Charm says usd
+        return usd(itemised.get("total_cost", itemised.get("usd")))
+    estimate = obj(usage.get("pydantic_ai_gateway")).get("cost_estimate")
+    return usd(usage.get("cost", estimate))
 
 
 def _first(usage: JsonObject, *keys: str) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, cast
 
 from taximeter.errors import WireError
 
@@ -71,12 +71,20 @@ class _Zlib:
         return self._inflate.eof
 
 
+class _BrotliStream(Protocol):
+    """The part of ``brotli.Decompressor`` that is used; the package has no types."""
+
+    def process(self, data: bytes, *, output_buffer_limit: int) -> bytes: ...
+    def is_finished(self) -> bool: ...
+    def can_accept_more_data(self) -> bool: ...
+
+
 class _Brotli:
     def __init__(self) -> None:
-        import brotli  # noqa: PLC0415 - loaded by the first answer that needs it
+        import brotli  # pyright: ignore[reportMissingTypeStubs]  # noqa: PLC0415 - loaded by the first that needs it
 
-        self._stream = brotli.Decompressor()
-        self._error = brotli.error
+        self._stream = cast("_BrotliStream", brotli.Decompressor())  # pyright: ignore[reportUnknownMemberType]
+        self._error = cast("type[Exception]", brotli.error)  # pyright: ignore[reportUnknownMemberType]
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         data = chunk

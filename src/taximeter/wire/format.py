@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import msgspec
 
@@ -11,7 +12,7 @@ from taximeter.event import ProviderError, ToolCall, UsageSource
 from taximeter.money import Money
 from taximeter.usage import Contradiction, Count, Usage, consistent
 from taximeter.wire.idle import IdleText
-from taximeter.wire.loose import JsonObject, arr, count, dump, moment, obj, text, utf8_len, word
+from taximeter.wire.loose import JsonObject, arr, count, dump, maybe_obj, moment, obj, text, utf8_len, word
 from taximeter.wire.reading import PartReading, Reading
 
 ESTIMATE_BYTES_PER_TOKEN = 4
@@ -101,10 +102,6 @@ class Format:
         """Whether the usage seen in a stream is the last word, and not a running figure."""
         return True
 
-    def estimate(self) -> dict[str, Count | None] | None:
-        """What a stream that was cut before its usage is taken to have counted; ``None`` if too little was seen."""
-        return None
-
     # ---- what a subclass uses
 
     def identify(self, body: JsonObject, model_key: str = "model") -> None:
@@ -159,7 +156,15 @@ class Format:
         """Flags a total of the provider's own that is not what it counted."""
         total = count(stated)
         if total is not None and total != counted:
-            self.flag("total_disagrees", "total_tokens", f"the provider's total is {total}, its counts sum to {counted}")
+            self.flag(
+                "total_disagrees", "total_tokens", f"the provider's total is {total}, its counts sum to {counted}"
+            )
+
+    def _check_counts(self) -> None:
+        """Flags what stands where a count belongs and is none: a text, a fraction, a negative number."""
+        for key, value in obj(self.raw_usage).items():
+            if value is not None and _COUNT_KEY.search(key) and count(value) is None:
+                self.flag("not_a_count", key, f"{key} is {dump(value)[:40]}, which is no count")
 
     # ---- the outcome
 
@@ -173,10 +178,10 @@ class Format:
         """
         complete = self.ended and whole if stream else (None if whole else False)
         counts = self.counts()
+        self._check_counts()
         source: UsageSource = "reported"
         if counts is None:
-            counts = self.estimate() if stream and not self.ended and self.error is None else None
-            source = "estimated" if counts is not None else "unknown"
+            source = "unknown"
         elif stream and not self.usage_is_final():
             source = "estimated"
         parts: tuple[PartReading, ...] = ()
@@ -198,7 +203,9 @@ class Format:
             service_tier=self.service_tier,
             price_context=tuple(sorted(self.price_context.items())),
             finish_reason=self.finish_reason,
-            tool_calls=tuple(ToolCall(id=tool.id, name=tool.name, argument_bytes=tool.argument_bytes) for tool in self.tools.values()),
+            tool_calls=tuple(
+                ToolCall(id=tool.id, name=tool.name, argument_bytes=tool.argument_bytes) for tool in self.tools.values()
+            ),
             error=self.error,
             stream=stream,
             complete=complete,
@@ -207,6 +214,9 @@ class Format:
             text_bytes=self.text_bytes,
             fault=fault,
         )
+
+
+_COUNT_KEY = re.compile(r"(?:_tokens|TokenCount|Tokens|_count)$")
 
 
 def total_of(*counts: int | None) -> int | None:
@@ -245,13 +255,13 @@ _ERROR_CODES = ("code", "status_code", "statusCode")
 def find_error(body: object) -> ProviderError | None:
     """The error that a body is, in any of the shapes that providers use; ``None`` when it is none."""
     if isinstance(body, list):
-        return next((found for item in arr(body) if (found := find_error(item)) is not None), None)
+        return next((found for item in arr(cast("object", body)) if (found := find_error(item)) is not None), None)
     outer = obj(body)
-    inner = outer.get("error")
-    if isinstance(inner, dict):
-        return _error_object(obj(inner), outer)
-    if text(inner) is not None:
-        return ProviderError(type=text(outer.get("type")), code=_code(outer), message=text(inner))
+    inner = maybe_obj(outer.get("error"))
+    if inner is not None:
+        return _error_object(inner, outer)
+    if text(outer.get("error")) is not None:
+        return ProviderError(type=text(outer.get("type")), code=_code(outer), message=text(outer.get("error")))
     if outer.get("type") == "error":
         return _error_object(outer, {})
     return None
@@ -263,7 +273,12 @@ def failure(body: object) -> ProviderError:
     if found is not None:
         return found
     outer = obj(body)
-    message = text(outer.get("message")) or text(outer.get("Message")) or text(outer.get("detail")) or text(outer.get("error_message"))
+    message = (
+        text(outer.get("message"))
+        or text(outer.get("Message"))
+        or text(outer.get("detail"))
+        or text(outer.get("error_message"))
+    )
     if message is None:
         message = body if isinstance(body, str) else dump(body)[:_MAX_MESSAGE] if body else None
     kind = text(outer.get("type")) or text(outer.get("__type")) or text(outer.get("status"))

@@ -13,7 +13,7 @@ from typing import Any, Final
 from taximeter.usage import Count
 from taximeter.wire.format import Format, Route, total_of
 from taximeter.wire.idle import IdleText
-from taximeter.wire.loose import JsonObject, arr, count, moment, obj, text, word
+from taximeter.wire.loose import JsonObject, arr, count, maybe_obj, moment, obj, text, word
 
 _MODALITIES: Final = {
     "TEXT": "text",
@@ -26,7 +26,13 @@ _MODALITIES: Final = {
     "3": "video",
     "4": "audio",
 }
-_TOTALS: Final = ("promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "toolUsePromptTokenCount", "totalTokenCount")
+_TOTALS: Final = (
+    "promptTokenCount",
+    "candidatesTokenCount",
+    "thoughtsTokenCount",
+    "toolUsePromptTokenCount",
+    "totalTokenCount",
+)
 _TIERS: Final = {"ON_DEMAND_PRIORITY": "priority", "ON_DEMAND_FLEX": "flex", "PRIORITY": "priority", "FLEX": "flex"}
 
 
@@ -51,9 +57,9 @@ class Gemini(Format):
         self.response_model = text(body.get("modelVersion")) or self.response_model
         self.response_id = text(body.get("responseId")) or self.response_id
         self.created = self.created or moment(body.get("createTime"))
-        usage = body.get("usageMetadata")
-        if isinstance(usage, dict) and (self._usage is None or any(key in usage for key in _TOTALS)):
-            self._usage = obj(usage)
+        usage = maybe_obj(body.get("usageMetadata"))
+        if usage is not None and (self._usage is None or any(key in usage for key in _TOTALS)):
+            self._usage = usage
             self.raw_usage = self._usage
             tier = word(self._usage.get("serviceTier")) or word(self._usage.get("trafficType"))
             self.service_tier = tier or self.service_tier
@@ -78,8 +84,9 @@ class Gemini(Format):
         for part in parts:
             piece = obj(part)
             self.add_text(piece.get("text"))
-            if isinstance(piece.get("functionCall"), dict):
-                self._function_call(obj(piece["functionCall"]))
+            call = maybe_obj(piece.get("functionCall"))
+            if call is not None:
+                self._function_call(call)
                 quiet = False
         queries = arr(obj(candidate.get("groundingMetadata")).get("webSearchQueries"))
         if queries:
@@ -105,7 +112,9 @@ class Gemini(Format):
         counts = _counted(usage)
         if counts["input_tokens"] is None or count(usage.get("promptTokenCount")) is None:
             self.flag("count_absent", "input_tokens", "usageMetadata has no promptTokenCount")
-        self.check_total(usage.get("totalTokenCount"), int((counts["input_tokens"] or 0) + (counts["output_tokens"] or 0)))
+        self.check_total(
+            usage.get("totalTokenCount"), int((counts["input_tokens"] or 0) + (counts["output_tokens"] or 0))
+        )
         if self._searches:
             # 2.x: a price per prompt that was grounded; since 3: per query. ai.google.dev/gemini-api/docs/pricing
             by_query = not (self.response_model or self.route.model or "").startswith(("gemini-1", "gemini-2"))
@@ -151,10 +160,10 @@ def _by_modality(details: object) -> dict[str, int]:
 
 
 class GeminiEmbed(Format):
-    """https://ai.google.dev/api/embeddings (read 2026-11): often without usage; ``promptTokenDetails`` is singular here."""
+    """https://ai.google.dev/api/embeddings (read 2026-11): often no usage; ``promptTokenDetails`` is singular here."""
 
     def document(self, body: JsonObject) -> None:
-        self.raw_usage = body.get("usageMetadata") if isinstance(body.get("usageMetadata"), dict) else None
+        self.raw_usage = maybe_obj(body.get("usageMetadata"))
 
     def event(self, name: bytes, body: JsonObject) -> IdleText | None:
         self.document(body)
@@ -166,7 +175,10 @@ class GeminiEmbed(Format):
         if prompt is None:
             return None
         details = usage.get("promptTokenDetails") or usage.get("promptTokensDetails")
-        return {"input_tokens": prompt} | {f"input_{kind}_tokens": tokens for kind, tokens in _by_modality(details).items()}
+        counts: dict[str, Count | None] = {"input_tokens": prompt}
+        for modality, tokens in _by_modality(details).items():
+            counts[f"input_{modality}_tokens"] = tokens
+        return counts
 
 
 class VertexPredict(Format):
@@ -199,4 +211,3 @@ class VertexPredict(Format):
         if self._tokens is not None:  # models priced by token state both; characters are how older ones were billed
             return {"input_tokens": self._tokens}
         return {"input_characters": self._characters}
-

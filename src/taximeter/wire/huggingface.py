@@ -32,7 +32,9 @@ class HuggingFaceInference(Format):
 
     def _take_details(self, details: JsonObject) -> None:
         if details:
-            self._details = {key: details[key] for key in ("prefill", "generated_tokens", "input_length") if key in details}
+            self._details = {
+                key: details[key] for key in ("prefill", "generated_tokens", "input_length") if key in details
+            }
             self.finish_reason = text(details.get("finish_reason")) or self.finish_reason
             self.raw_usage = {key: value for key, value in self._details.items() if key != "prefill"}
 

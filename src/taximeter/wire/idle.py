@@ -55,7 +55,20 @@ class IdlePattern:
         last: the last event that matched although its numbers differed; ``None`` when there is none to look at.
     """
 
-    __slots__ = ("_before", "_between", "_end", "_head", "_line_end", "_quotes", "_rest", "_start", "_tail", "last", "matches", "text_bytes")
+    __slots__ = (
+        "_before",
+        "_between",
+        "_end",
+        "_head",
+        "_line_end",
+        "_quotes",
+        "_rest",
+        "_start",
+        "_tail",
+        "last",
+        "matches",
+        "text_bytes",
+    )
 
     def __init__(self) -> None:
         self.matches: Callable[[bytes], bool] = _nothing

@@ -7,9 +7,15 @@ from collections.abc import Mapping
 from taximeter.usage import Count
 from taximeter.wire.format import Format, Route, total_of
 from taximeter.wire.idle import IdleText
-from taximeter.wire.loose import JsonObject, arr, count, obj, text, word
+from taximeter.wire.loose import JsonObject, arr, count, maybe_obj, obj, text, word
 
-_ENDS = ("interaction.completed", "interaction.complete", "interaction.failed", "interaction.cancelled", "interaction.incomplete")
+_ENDS = (
+    "interaction.completed",
+    "interaction.complete",
+    "interaction.failed",
+    "interaction.cancelled",
+    "interaction.incomplete",
+)
 _RUNNING = ("in_progress", "queued")
 
 
@@ -36,9 +42,9 @@ class GeminiInteractions(Format):
             self.fail({"error": body.get("error") or body})
         if isinstance(body.get("interaction"), dict):
             self._interaction(obj(body["interaction"]))
-        running = obj(body.get("metadata")).get("usage")
-        if isinstance(running, dict):
-            self._take_usage(obj(running))
+        running = maybe_obj(obj(body.get("metadata")).get("usage"))
+        if running is not None:
+            self._take_usage(running)
         self.ended = self.ended or kind in _ENDS
         return None
 
@@ -91,7 +97,11 @@ class GeminiInteractions(Format):
             "output_tokens": total_of(output, thoughts),
             "output_reasoning_tokens": thoughts,
         }
-        for name, unit in (("input", "input_{}_tokens"), ("output", "output_{}_tokens"), ("cached", "cache_{}_read_tokens")):
+        for name, unit in (
+            ("input", "input_{}_tokens"),
+            ("output", "output_{}_tokens"),
+            ("cached", "cache_{}_read_tokens"),
+        ):
             for each in arr(usage.get(f"{name}_tokens_by_modality")):
                 modality = (text(obj(each).get("modality")) or "").lower()
                 if modality in ("audio", "image", "video"):

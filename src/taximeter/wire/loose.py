@@ -44,10 +44,16 @@ def parse(data: bytes | bytearray) -> Any:  # noqa: ANN401 - the wire's edge: th
 def _parse_tolerantly(data: bytes) -> object:
     # Lone surrogates (an emoji split over two chunks), bytes that are no UTF-8, NaN: refused above, seen on the wire.
     try:
-        return json.loads(data.decode("utf-8", "replace"), parse_float=Decimal, parse_constant=_no_constant)
+        text = data.decode("utf-8", "replace")
+        return json.loads(text, parse_float=Decimal, parse_int=_bounded_int, parse_constant=_no_constant)
     except (ValueError, RecursionError, ArithmeticError) as error:
         msg = f"not JSON: {error}"
         raise WireError(msg) from None
+
+
+def _bounded_int(digits: str) -> int | None:
+    """A number of thousands of digits is no count, and Python refuses to read it: absent."""
+    return int(digits) if len(digits) < _LONGEST_TIME else None
 
 
 def _no_constant(name: str) -> None:
@@ -63,7 +69,7 @@ def _encodable(value: object) -> object:
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):
-        return {str(_encodable(key)): _encodable(item) for key, item in cast(JsonObject, value).items()}
+        return {str(_encodable(key)): _encodable(item) for key, item in cast("JsonObject", value).items()}
     if isinstance(value, list):
         return [_encodable(item) for item in cast("list[object]", value)]
     return value
@@ -71,7 +77,12 @@ def _encodable(value: object) -> object:
 
 def obj(value: object) -> JsonObject:
     """The value if it is an object, else an empty one."""
-    return cast(JsonObject, value) if isinstance(value, dict) else {}
+    return cast("JsonObject", value) if isinstance(value, dict) else {}
+
+
+def maybe_obj(value: object) -> JsonObject | None:
+    """The value if it is an object."""
+    return cast("JsonObject", value) if isinstance(value, dict) else None
 
 
 def arr(value: object) -> list[Any]:
@@ -104,7 +115,12 @@ def count(value: object) -> int | None:
 
 def seconds(value: object) -> int | Decimal | None:
     """The value if it is a duration in seconds, exactly as written."""
-    if isinstance(value, Decimal) and value.is_finite() and 0 <= value <= MAX_COUNT and len(value.as_tuple().digits) <= 30:
+    if (
+        isinstance(value, Decimal)
+        and value.is_finite()
+        and 0 <= value <= MAX_COUNT
+        and len(value.as_tuple().digits) <= 30
+    ):
         return value
     return count(value)
 
@@ -134,5 +150,3 @@ def usd(value: object) -> Money | None:
 def utf8_len(value: str) -> int:
     """How many bytes of UTF-8 a text takes, lone surrogates included."""
     return len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
-
-

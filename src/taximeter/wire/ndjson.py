@@ -51,7 +51,7 @@ class NdjsonFraming:
 
 
 class JsonArrayFraming:
-    """Cuts ``[{…},\\n{…}]`` into its elements as they arrive (Gemini's stream without ``alt=sse``)."""
+    r"""Cuts ``[{…},\n{…}]`` into its elements as they arrive (Gemini's stream without ``alt=sse``)."""
 
     def __init__(self, on_event: Callable[[bytes, bytes, bytes], None], idle: IdlePattern) -> None:
         self._on_event = on_event

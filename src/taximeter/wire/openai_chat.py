@@ -13,7 +13,7 @@ from taximeter.usage import Count, Usage, consistent
 from taximeter.wire.dialects import Dialect, count_usage, dialect_of, stated_cost
 from taximeter.wire.format import Format, Route
 from taximeter.wire.idle import IdleText
-from taximeter.wire.loose import JsonObject, arr, obj, text
+from taximeter.wire.loose import JsonObject, arr, maybe_obj, obj, text
 from taximeter.wire.reading import PartReading
 
 _TEXT_KEYS = ("content", "reasoning_content", "reasoning", "text")
@@ -33,9 +33,9 @@ class OpenAIChat(Format):
         self._read(body)
 
     def event(self, name: bytes, body: JsonObject) -> IdleText | None:
-        if "error" in body and self.fail(body):
-            return None
-        return self._read(body)
+        failed = "error" in body and self.fail(body)
+        idle = self._read(body)  # OpenRouter's error stands beside a choice with the finish reason ``error``
+        return None if failed else idle
 
     def marker(self, data: bytes) -> None:
         self.ended = self.ended or data == _DONE
@@ -43,11 +43,9 @@ class OpenAIChat(Format):
     def _read(self, body: JsonObject) -> IdleText | None:
         quiet = body.get("model") == self.response_model and self.response_model is not None
         self.identify(body)
-        found = body.get("usage")
-        if found is None:
-            found = obj(body.get("x_groq")).get("usage")
-        if isinstance(found, dict):
-            self._take_usage(obj(found))
+        usage = maybe_obj(body.get("usage")) or maybe_obj(obj(body.get("x_groq")).get("usage"))
+        if usage is not None:
+            self._take_usage(usage)
             quiet = False
         breakdown = arr(obj(body.get("usage_breakdown")).get("models"))
         if breakdown:
@@ -65,18 +63,19 @@ class OpenAIChat(Format):
         if finish is not None:
             self.finish_reason = self.finish_reason or finish
             self.ended = True
-        whole = isinstance(choice.get("message"), dict)
-        message = obj(choice["message"]) if whole else obj(choice.get("delta"))
+        whole = maybe_obj(choice.get("message"))
+        message = obj(choice.get("delta")) if whole is None else whole
         self.add_text(*(message.get(key) for key in _TEXT_KEYS), choice.get("text"))
         index = choice.get("index") if isinstance(choice.get("index"), int) else 0
         calls = arr(message.get("tool_calls"))
         for place, each in enumerate(calls):
-            self._tool(index, place, obj(each), whole=whole)
+            self._tool(index, place, obj(each), whole=whole is not None)
         legacy = obj(message.get("function_call"))
         if legacy:
             self.add_tool((index, "legacy"), None, legacy.get("name"), legacy.get("arguments"))
-        if isinstance(choice.get("usage"), dict):  # Moonshot's older API
-            self._take_usage(obj(choice["usage"]))
+        usage = maybe_obj(choice.get("usage"))
+        if usage is not None:  # Moonshot's older API
+            self._take_usage(usage)
         return finish is None and not calls and not legacy and "usage" not in choice
 
     def _tool(self, choice: object, place: int, call: JsonObject, *, whole: bool) -> None:
@@ -111,7 +110,10 @@ class OpenAIChat(Format):
     def _split_by_model(self, whole: Mapping[str, Count | None]) -> None:
         """Groq's compound systems are billed by the models that they call; the top-level usage is their sum."""
         parts = [
-            PartReading(model=text(each.get("model")), usage=consistent(count_usage(self, obj(each.get("usage")), self._dialect))[0])
+            PartReading(
+                model=text(each.get("model")),
+                usage=consistent(count_usage(self, obj(each.get("usage")), self._dialect))[0],
+            )
             for each in self._breakdown
         ]
         counted = Usage.total(part.usage for part in parts if part.usage is not None)

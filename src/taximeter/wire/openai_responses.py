@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from taximeter.usage import Count
+from taximeter.usage import Count, consistent
 from taximeter.wire.dialects import count_usage, stated_cost
 from taximeter.wire.format import Format, Route, find_error
 from taximeter.wire.idle import IdleText
-from taximeter.wire.loose import JsonObject, arr, count, moment, obj, text
+from taximeter.wire.loose import JsonObject, arr, count, maybe_obj, moment, obj, text
 from taximeter.wire.reading import PartReading
-from taximeter.usage import consistent
 
 _TERMINAL: Final = {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
 _TEXT_EVENTS: Final = {
@@ -25,7 +24,6 @@ _TEXT_EVENTS: Final = {
 }
 _CALLS: Final = {"function_call": "arguments", "custom_tool_call": "input"}
 _SERVER_TOOLS: Final = {"file_search_call": "storage_searches"}
-
 
 
 class OpenAIResponses(Format):
@@ -77,9 +75,9 @@ class OpenAIResponses(Format):
         for tool in arr(body.get("tools")):
             if obj(tool).get("type") == "image_generation":
                 self._image_model = text(obj(tool).get("model")) or self._image_model
-        usage = body.get("usage")
-        if isinstance(usage, dict):
-            self._usage = obj(usage)
+        usage = maybe_obj(body.get("usage"))
+        if usage is not None:
+            self._usage = usage
             self.raw_usage = self._usage
             self.provider_cost = stated_cost(self._usage) or self.provider_cost
 

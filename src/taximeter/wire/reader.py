@@ -9,9 +9,9 @@ from taximeter.errors import WireError
 from taximeter.event import ProviderError
 from taximeter.wire.encoding import Decoder, decoder_for
 from taximeter.wire.eventstream import EventStreamFraming
-from taximeter.wire.format import Format, Route, failure
+from taximeter.wire.format import Route, failure
 from taximeter.wire.idle import IdlePattern
-from taximeter.wire.loose import obj, parse
+from taximeter.wire.loose import arr, obj, parse
 from taximeter.wire.ndjson import JsonArrayFraming, NdjsonFraming
 from taximeter.wire.reading import Reading
 from taximeter.wire.routes import format_for
@@ -22,7 +22,13 @@ MAX_BODY_BYTES: Final = 256 * 1024 * 1024
 
 _EVENT_STREAM = "application/vnd.amazon.eventstream"
 _BINARY = ("audio/", "video/", "image/", "application/octet-stream")
-_LINES = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines", "application/stream+json", "application/ndjson")
+_LINES = (
+    "application/x-ndjson",
+    "application/jsonl",
+    "application/x-jsonlines",
+    "application/stream+json",
+    "application/ndjson",
+)
 _SSE_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
 _LONGEST_START = 8
 _HTTP_ERROR = 400
@@ -152,7 +158,7 @@ class Reader:
             self._document = parse(body)
         except WireError as error:
             return self._unparsed_body(body, error, whole=whole)
-        for value in self._document if isinstance(self._document, list) else [self._document]:
+        for value in arr(self._document) or [self._document]:
             document = obj(value)
             if document and not self._format.fail(document) and not self._failed:
                 self._format.document(document)

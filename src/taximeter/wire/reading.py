@@ -31,7 +31,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         price_context: what chooses among the variants of a price: ``(("service_tier", "priority"),)``.
         service_tier: the final tier, as the provider calls it.
         stream: whether it came as a stream of events.
-        complete: whether the stream ended as its protocol requires; for a whole body ``None``, or ``False`` if it was cut.
+        complete: whether the stream ended as its protocol requires; for a whole body ``None``, ``False`` if it was cut.
         error: what the provider said was wrong, also within an HTTP 200.
         provider_cost: the cost that the answer itself states.
         created: the answer's own time, in seconds since 1970, where the format has one.

@@ -13,8 +13,8 @@ from taximeter.wire.bedrock import BedrockConverse, BedrockInvoke
 from taximeter.wire.cohere import CohereChat, CohereEmbed, Rerank
 from taximeter.wire.format import Format, Route
 from taximeter.wire.gemini import Gemini, GeminiEmbed, VertexPredict
-from taximeter.wire.interactions import GeminiInteractions
 from taximeter.wire.huggingface import CloudflareRun, HuggingFaceInference
+from taximeter.wire.interactions import GeminiInteractions
 from taximeter.wire.ollama import Ollama
 from taximeter.wire.openai_chat import OpenAIChat, OpenAICompletions
 from taximeter.wire.openai_media import OpenAIEmbeddings, OpenAIImages, OpenAISpeech, OpenAITranscription
@@ -109,7 +109,10 @@ _HOSTS: Final = tuple(
     for pattern, provider in (
         (r"api\.openai\.com|[a-z]+\.api\.openai\.com", "openai"),
         (r"chatgpt\.com", "chatgpt"),
-        (r"openai\.azure\.com|services\.ai\.azure\.com|cognitiveservices\.azure\.com|models\.ai\.azure\.com|azure-api\.net", "azure"),
+        (
+            r"openai\.azure\.com|services\.ai\.azure\.com|cognitiveservices\.azure\.com|models\.ai\.azure\.com|azure-api\.net",
+            "azure",
+        ),
         (r"anthropic\.com", "anthropic"),
         (r"generativelanguage\.googleapis\.com", "google"),
         (r"[a-z0-9-]*aiplatform\.googleapis\.com|firebasevertexai\.googleapis\.com|rep\.googleapis\.com", "vertex"),

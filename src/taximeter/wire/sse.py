@@ -71,7 +71,7 @@ class SseFraming:
             self._stray.clear()
 
     def _join(self, chunk: bytes) -> bytes:
-        """All bytes from the start of the open event on, if an event may end in ``chunk``; else empty, and holds them."""
+        """All bytes since the start of the open event, if an event may end in ``chunk``; else empty, and holds them."""
         held = self._held
         held += chunk
         if self._at_start:
