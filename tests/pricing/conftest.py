@@ -1,4 +1,4 @@
-"""What the tests of pricing share: the book of the installed data, small books of made-up data, and written-out sums."""
+"""What the tests of pricing share: the book of the installed data, and its catalogue."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 from taximeter.event import Cost
 from taximeter.money import Money
@@ -23,7 +24,7 @@ def price(usd: str, *tiers: tuple[int, str]) -> Price:
     return Price(Decimal(usd), tuple(Tier(above, Decimal(dearer)) for above, dearer in tiers))
 
 
-def model(name: str = "m", *prices: DatedPrices, **more: object) -> Model:
+def model(name: str = "m", *prices: DatedPrices, **more: Any) -> Model:
     """A model that is called ``name``."""
     return Model(name, Equals(name), prices, **more)
 

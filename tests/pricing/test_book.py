@@ -14,6 +14,8 @@ import pytest
 from taximeter.pricing import PriceBook
 from taximeter.pricing.card import CompiledCard
 from taximeter.pricing.catalogue import Catalogue, DatedPrices
+from taximeter.pricing.offers import Offer, Timeline
+from taximeter.pricing.schedule import Schedule
 from taximeter.usage import Usage
 from tests.pricing.helpers import NOW, book_of, model, price
 
@@ -26,9 +28,24 @@ LISTED = [
     ("vertex", "gemini-2.5-pro", "google", "gemini-2.5-pro"),
     ("vertex", "claude-sonnet-4-5@20250929", "google", "claude-sonnet-4-5"),
     ("vertex", "publishers/anthropic/models/claude-sonnet-4-5", "google", "claude-sonnet-4-5"),
-    ("bedrock", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", "aws", "regional.anthropic.claude-sonnet-4-5-20250929-v1:0"),
-    ("bedrock", "global.anthropic.claude-sonnet-4-5-20250929-v1:0", "aws", "global.anthropic.claude-sonnet-4-5-20250929-v1:0"),
-    ("bedrock", "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.amazon.nova-lite-v1:0", "aws", "amazon.nova-lite-v1:0"),
+    (
+        "bedrock",
+        "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        "aws",
+        "regional.anthropic.claude-sonnet-4-5-20250929-v1:0",
+    ),
+    (
+        "bedrock",
+        "global.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        "aws",
+        "global.anthropic.claude-sonnet-4-5-20250929-v1:0",
+    ),
+    (
+        "bedrock",
+        "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.amazon.nova-lite-v1:0",
+        "aws",
+        "amazon.nova-lite-v1:0",
+    ),
     ("bedrock", "claude-3-haiku-20240307", "aws", "regional.anthropic.claude-3-haiku-20240307-v1:0"),
     ("bedrock", "openai.gpt-oss-120b", "aws", "openai.gpt-oss-120b-1:0"),
     ("bedrock", "openai.gpt-oss-120b-1:0", "aws", "openai.gpt-oss-120b-1:0"),
@@ -62,7 +79,7 @@ LISTED = [
     ("litellm", "bedrock/us.amazon.nova-lite-v1:0", "aws", "amazon.nova-lite-v1:0"),
     ("portkey", "@openai/gpt-4o-mini-2024-07-18", "openai", "gpt-4o-mini"),
     ("OpenAI", "GPT-4o", "openai", "gpt-4o"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("provider", "name", "listed_at", "listed_as"), LISTED)
@@ -171,8 +188,8 @@ def values(thing: object, seen: set[int]) -> Iterator[object]:
         fields = [*thing.keys(), *thing.values()]
     elif isinstance(thing, list | tuple | set | frozenset):
         fields = list(thing)
-    elif hasattr(type(thing), "__slots__") and type(thing).__module__.startswith("taximeter."):
-        fields = [getattr(thing, name) for name in type(thing).__slots__]
+    elif isinstance(thing, Offer | Timeline | Schedule | CompiledCard):
+        fields = [getattr(thing, name) for name in thing.__slots__]
     else:
         fields = []
     for field in fields:

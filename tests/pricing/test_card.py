@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, timedelta, timezone
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,13 +16,14 @@ from taximeter.errors import PricingError, UsageError
 from taximeter.event import Cost
 from taximeter.money import Money
 from taximeter.pricing import PriceBook
-from taximeter.pricing.catalogue import DatedPrices, Price
+from taximeter.pricing.card import CompiledCard
+from taximeter.pricing.catalogue import DatedPrices, Price, Tier
 from taximeter.units import PARENTS, UNITS
 from taximeter.usage import Usage, consistent
 from tests.pricing.helpers import NOW, book_of, model, mtok, price, usd
 
 
-def cost(prices: Mapping[str, Price], usage: Usage, **more: object) -> Cost:
+def cost(prices: Mapping[str, Price], usage: Usage, **more: Any) -> Cost:
     """What a usage costs by one made-up entry."""
     book = book_of(model("m", DatedPrices(dict(prices)), **more))
     return book.price(usage, provider="acme", model="m", at=NOW)
@@ -57,7 +59,12 @@ def test_a_leaf_without_a_rate_takes_its_nearest_ancestors() -> None:
 
 def test_a_token_in_two_parts_is_billed_once() -> None:
     """Audio that was read from the cache is neither billed as audio nor as a cache read, but as both at once."""
-    rates = {**IN_OUT, "cache_read_tokens": price("1"), "input_audio_tokens": price("40"), "cache_audio_read_tokens": price("4")}  # fmt: skip
+    rates = {
+        **IN_OUT,
+        "cache_read_tokens": price("1"),
+        "input_audio_tokens": price("40"),
+        "cache_audio_read_tokens": price("4"),
+    }
     counts = Usage(input_tokens=100, cache_read_tokens=30, input_audio_tokens=50, cache_audio_read_tokens=20)
     assert cost(rates, counts).total == mtok("3", 40) + mtok("1", 10) + mtok("40", 30) + mtok("4", 20)
 
@@ -124,7 +131,7 @@ def test_tiers(tokens: int, rate: str) -> None:
 
 
 def test_tiers_go_by_all_input_tokens() -> None:
-    """Cached tokens count towards the threshold; where the total is absent, the parts are summed; output does not count."""
+    """Cached tokens count towards the threshold; an absent total is summed; output does not count."""
     rates = {"input_tokens": price("3", (100, "6")), "output_tokens": price("15", (100, "30"))}
     assert cost(rates, Usage(input_tokens=101, cache_read_tokens=100)).total == mtok("6", 101)
     assert cost(rates, Usage(cache_read_tokens=80, cache_write_tokens=21)).total == mtok("6", 101)
@@ -166,15 +173,14 @@ def test_an_amount_is_rounded_once_and_half_to_even() -> None:
 
 def test_decimal_seconds_are_exact_whatever_the_context() -> None:
     """Forty digits of seconds are subtracted and multiplied without rounding, in an ambient context of three digits."""
-    whole, part = (
-        Decimal("1000.0000000000000000000000000000000000001"),
-        Decimal("0.0000000000000000000000000000000000001"),
-    )
+    part = Decimal("0.1234567890123456789012345678901234567")
     with localcontext() as ambient:
+        ambient.prec = 60
+        whole = 1_000 + part
         ambient.prec = 3
         got = cost({"audio_seconds": price("3600")}, Usage(audio_seconds=whole, input_audio_seconds=part))
     assert [item.count for item in got.items] == [Decimal(1000), part]
-    assert got.total == Money.usd(1000)
+    assert got.total == Money.usd(1000) + Money(123_456_789_012)
 
 
 def test_parts_above_their_whole_are_refused() -> None:
@@ -186,9 +192,16 @@ def test_parts_above_their_whole_are_refused() -> None:
 
 
 def test_a_call_without_a_time_zone_is_refused() -> None:
-    """An instant that may be any of twenty-four is not guessed at."""
-    with pytest.raises(PricingError, match="time zone"):
-        book_of(model("m", DatedPrices(IN_OUT))).price(Usage(), provider="acme", model="m", at=datetime(2026, 1, 1))  # noqa: DTZ001
+    """An instant that may be any of twenty-four is not guessed at, whether or not the like was priced before."""
+    book = book_of(model("m", DatedPrices(IN_OUT)))
+    for at in (NOW.replace(tzinfo=None), NOW, NOW, NOW.replace(tzinfo=None)):
+        if at.tzinfo is not None:
+            assert book.price(Usage(input_tokens=1), provider="acme", model="m", at=at).total == mtok("3", 1)
+            continue
+        with pytest.raises(PricingError, match="time zone"):
+            book.price(Usage(input_tokens=1), provider="acme", model="m", at=at)
+        with pytest.raises(PricingError, match="time zone"):
+            book.card("acme", "m", at)
 
 
 def test_any_time_zone_is_the_same_instant() -> None:
@@ -210,7 +223,7 @@ RATES = st.dictionaries(st.sampled_from(list(UNITS)[:12]), st.decimals(0, 1000, 
 
 @given(counts=COUNTS, rates=RATES)
 def test_any_usage_on_any_card(counts: dict[str, int], rates: dict[str, Decimal]) -> None:
-    """Lines are the leaves that have a rate above them, each at the most specific one; the rest is named, never dropped."""
+    """Lines are the leaves that have a rate above them, each at the most specific one; the rest is named."""
     usage, _ = consistent(counts)
     got = cost({unit: Price(rate) for unit, rate in rates.items()}, usage)
     leaves = {unit: count for unit, count in usage.leaves().items() if count}
@@ -227,6 +240,37 @@ def test_any_usage_on_any_card(counts: dict[str, int], rates: dict[str, Decimal]
     for unit in got.unpriced:
         assert not any(name in rates for name in (unit, *PARENTS[unit]))
     assert got.total == (None if got.unpriced else Money(sum(item.amount.pico for item in got.items)))
+
+
+@given(counts=COUNTS, rates=RATES, threshold=st.integers(0, 10**9))
+def test_the_program_does_what_the_steps_say(counts: dict[str, int], rates: dict[str, Decimal], threshold: int) -> None:
+    """The compiled program, where there is one, gives what walking over its steps with fractions gives."""
+    usage, _ = consistent(counts)
+    prices = {unit: Price(rate, (Tier(threshold, rate * 2),)) for unit, rate in rates.items()}
+    card = book_of(model("m", DatedPrices(prices))).card("acme", "m", NOW)
+    assert card is not None
+    compiled = CompiledCard(card)
+    program = compiled.program(tuple(usage))
+    if program is not None:
+        assert program(usage.counts.values()) == compiled._price_exactly(usage)
+
+
+def test_a_typical_usage_has_a_program() -> None:
+    """The fast way is taken where rates are whole, and left where a fee, a fraction or no rate is met."""
+    units = ("input_tokens", "output_tokens", "cache_read_tokens", "output_reasoning_tokens")
+    cards = [
+        IN_OUT,
+        {"input_tokens": price("3", (200_000, "6")), "output_tokens": price("15")},
+        {**IN_OUT, "requests": price("1")},
+        {"input_tokens": price("0.0000001"), "output_tokens": price("15")},
+        {"input_tokens": price("3")},
+    ]
+    has: list[bool] = []
+    for prices in cards:
+        card = book_of(model("m", DatedPrices(prices))).card("acme", "m", NOW)
+        assert card is not None
+        has.append(CompiledCard(card).program(units) is not None)
+    assert has == [True, True, False, False, False]
 
 
 @given(counts=COUNTS)

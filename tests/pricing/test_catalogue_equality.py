@@ -23,9 +23,7 @@ PICO = 10**12
 PRICEABLE = [unit for unit in UNITS if unit != "requests"]
 # 80 digits of at most some thousand dollars: what a rate that does not terminate can be off by.
 TINY = Fraction(1, 10**70)
-PAIRS = [
-    pytest.param(index, id=provider.id) for index, provider in enumerate(genai_providers)
-]  # fmt: skip
+PAIRS = [pytest.param(index, id=provider.id) for index, provider in enumerate(genai_providers)]
 
 
 def contexts(model: Model) -> list[dict[str, str]]:

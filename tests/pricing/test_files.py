@@ -75,7 +75,8 @@ def test_a_later_process_reads_the_file_alone(tmp_path: Path) -> None:
     work = (
         "from datetime import *; from taximeter.pricing import PriceBook; from taximeter.usage import Usage\n"
         "book = PriceBook.load()\n"
-        "cost = book.price(Usage(input_tokens=1), provider='openai', model='gpt-5', at=datetime(2026, 11, 1, tzinfo=UTC))\n"
+        "at = datetime(2026, 11, 1, tzinfo=UTC)\n"
+        "cost = book.price(Usage(input_tokens=1), provider='openai', model='gpt-5', at=at)\n"
         "assert str(cost.total) == '0.00000125'"
     )
     assert "genai_prices" in loaded(work, tmp_path)

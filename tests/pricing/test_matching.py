@@ -55,9 +55,13 @@ def test_every_model_id_at_providers_that_serve_others(finder: Finder, provider_
 MADE_UP = st.builds(
     lambda front, name, back: front + name + back,
     st.sampled_from(["", "us.", "eu.anthropic.", "openai/", "ft:", "models/", "~", " "]),
-    st.one_of(st.sampled_from(NAMES), st.text("abcdefghijklmnopqrstuvwxyz0123456789-.:/@", max_size=24), st.text(max_size=8)),
-    st.sampled_from(["", "-20251211", "-2025-12-11", "-20250230", "-latest", ":free", "-v1:0", "-20241022:beta", "@20250219"]),
-)  # fmt: skip
+    st.one_of(
+        st.sampled_from(NAMES), st.text("abcdefghijklmnopqrstuvwxyz0123456789-.:/@", max_size=24), st.text(max_size=8)
+    ),
+    st.sampled_from(
+        ["", "-20251211", "-2025-12-11", "-20250230", "-latest", ":free", "-v1:0", "-20241022:beta", "@20250219"]
+    ),
+)
 
 
 @settings(max_examples=600)

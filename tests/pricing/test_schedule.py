@@ -61,8 +61,16 @@ NIGHT = book_of(
 
 @pytest.mark.parametrize(
     ("clock", "expected"),
-    [("22:29:59.999999", "4"), ("22:30:00", "1"), ("23:59:59.999999", "1"), ("00:00:00", "1"), ("04:59:59.999999", "1"), ("05:00:00", "4"), ("12:00:00", "4")],
-)  # fmt: skip
+    [
+        ("22:29:59.999999", "4"),
+        ("22:30:00", "1"),
+        ("23:59:59.999999", "1"),
+        ("00:00:00", "1"),
+        ("04:59:59.999999", "1"),
+        ("05:00:00", "4"),
+        ("12:00:00", "4"),
+    ],
+)
 def test_hours_over_midnight(clock: str, expected: str) -> None:
     """A window from 22:30 until 05:00 holds on both sides of midnight, its start included and its end not."""
     assert at(NIGHT, f"2026-03-01T{clock}Z") == expected
@@ -112,7 +120,7 @@ VARIED = book_of(
     ],
 )
 def test_variants(when: str, context: dict[str, str], expected: tuple[str, str]) -> None:
-    """For each unit the first variant in force all of whose context is given wins; what it leaves out stays standard."""
+    """For each unit the first variant in force whose whole context is given wins; the rest stays standard."""
     card = VARIED.card("acme", "m", datetime.fromisoformat(when), context)
     assert card is not None
     assert (str(card.rates["input_tokens"].base.usd), str(card.rates["output_tokens"].base.usd)) == expected

@@ -101,7 +101,7 @@ _near_changes = st.builds(
 )
 
 
-@settings(max_examples=80, phases=NO_EXPLAIN)
+@settings(max_examples=40, phases=NO_EXPLAIN)
 @given(st.lists(_moments | _near_changes, min_size=1, max_size=8), st.sampled_from(ZONES))
 def test_periods_are_those_of_zoneinfo(starts: list[datetime], name: str) -> None:
     """For any moments and zone, days, months and hours are what converting each moment in Python gives."""

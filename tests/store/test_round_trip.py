@@ -19,7 +19,7 @@ from tests.store import helpers
 from tests.store.helpers import NO_EXPLAIN, NOW, call, fresh_store, priced
 
 
-@settings(max_examples=100, phases=NO_EXPLAIN)
+@settings(max_examples=60, phases=NO_EXPLAIN)
 @given(st.lists(helpers.events, max_size=6, unique_by=lambda event: event.id))
 def test_every_event_comes_back_equal(batch: list[CallEvent]) -> None:
     """Whatever an event holds, the store gives back an equal one, and knows it when it comes again."""
@@ -29,7 +29,7 @@ def test_every_event_comes_back_equal(batch: list[CallEvent]) -> None:
         assert store.add(reversed(batch), recorded_at=NOW) == Added(new=0, known=len(batch))
 
 
-@settings(max_examples=60, phases=NO_EXPLAIN)
+@settings(max_examples=40, phases=NO_EXPLAIN)
 @given(helpers.events, helpers.corrections)
 def test_every_correction_is_known_again(event: CallEvent, correction: Correction) -> None:
     """A correction puts exactly its own figures in the event's place, and is recorded once."""

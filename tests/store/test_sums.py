@@ -112,7 +112,7 @@ def test_seconds_are_summed_without_the_ambient_context(store: Store) -> None:
     assert found == Decimal("100000000000000000027.410000801086427")
 
 
-@settings(max_examples=100, phases=NO_EXPLAIN)
+@settings(max_examples=60, phases=NO_EXPLAIN)
 @given(st.lists(helpers.events, max_size=6, unique_by=lambda event: event.id))
 def test_a_total_is_the_sum_of_the_events(batch: list[CallEvent]) -> None:
     """For any events, every figure of the total is what Python makes of the same events."""
@@ -134,7 +134,7 @@ def test_a_total_is_the_sum_of_the_events(batch: list[CallEvent]) -> None:
     )
 
 
-@settings(max_examples=100, phases=NO_EXPLAIN)
+@settings(max_examples=60, phases=NO_EXPLAIN)
 @given(st.lists(helpers.events, max_size=6, unique_by=lambda event: event.id))
 def test_by_model_is_the_sum_of_the_billed_parts(batch: list[CallEvent]) -> None:
     """For any events, each row by model has the calls, the usage and the cost of the billed parts at that model."""

@@ -33,6 +33,7 @@ class PriceBook:
 
     A book is read once and does not change. It may be shared between threads.
 
+    >>> from datetime import UTC
     >>> book = PriceBook.load()
     >>> usage = Usage(input_tokens=1000, output_tokens=10)
     >>> book.price(usage, provider="openai", model="gpt-4o", at=datetime(2026, 11, 1, tzinfo=UTC)).total
@@ -89,15 +90,13 @@ class PriceBook:
         """
         counts = usage.counts
         key = (provider, model, tuple(counts), tuple(context.items()) if context else None)
-        known = self._programs.get(key)
-        if known is not None:
-            start, end, program = known
-            try:
-                cost = program(counts.values()) if start <= at < end else None
-            except TypeError:  # an instant without a time zone cannot be compared: it is refused below
-                cost = None
-            if cost is not None:
-                return cost
+        try:
+            start, end, program = self._programs[key]
+            cost = program(counts.values()) if start <= at < end else None
+        except (KeyError, TypeError):  # not met yet; an instant without a time zone, which is refused below
+            cost = None
+        if cost is not None:
+            return cost
         return self._price(usage, key, at, context)
 
     def card(

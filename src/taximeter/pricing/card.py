@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from decimal import Context, Inexact
+from decimal import Context, Decimal, Inexact
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -182,18 +182,16 @@ def _leaf_terms(units: Sequence[str]) -> dict[str, dict[str, int]]:
 
 
 def _leaf(values: Sequence[Count], step: Step) -> Count:
-    count = values[step.place]
-    for part in step.minus:
-        count = _exact_sum(count, -values[part])
-    for part in step.plus:
-        count = _exact_sum(count, values[part])
+    whole = [values[step.place], *(values[part] for part in step.plus)]
+    parts = [values[part] for part in step.minus]
+    if all(isinstance(count, int) for count in (*whole, *parts)):
+        return sum(whole) - sum(parts)
+    count = Decimal(0)
+    for more in whole:
+        count = _EXACT.add(count, more)
+    for less in parts:
+        count = _EXACT.subtract(count, less)
     return count
-
-
-def _exact_sum(first: Count, second: Count) -> Count:
-    if isinstance(first, int) and isinstance(second, int):
-        return first + second
-    return _EXACT.add(first, second)
 
 
 def _input_tokens(values: Sequence[Count], steps: Sequence[Step]) -> int:

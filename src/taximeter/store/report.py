@@ -189,7 +189,8 @@ def _figures(plan: _Plan) -> Any:  # noqa: ANN401 - a Select of as many columns 
     return statement.select_from(plan.source).where(*plan.conditions).group_by(*grouping)
 
 
-def _add_figures(totals: _Totals, sums: Sequence[Any]) -> None:
+def _add_figures(totals: _Totals, found: Sequence[Any]) -> None:
+    sums = [None if number is None else int(number) for number in found]  # an engine may sum integers to a decimal
     calls, limbs, units = sums[: len(_CALLS)], sums[len(_CALLS) : -len(UNIT_COLUMNS)], sums[-len(UNIT_COLUMNS) :]
     for name, number in zip(_CALLS, calls, strict=True):
         totals.calls[name] += number or 0
@@ -197,7 +198,7 @@ def _add_figures(totals: _Totals, sums: Sequence[Any]) -> None:
     totals.provider_cost = _plus(totals.provider_cost, join(limbs[2], limbs[3]))
     for unit, count in zip(UNIT_COLUMNS, units, strict=True):
         if count is not None:
-            totals.count(unit, int(count))
+            totals.count(unit, count)
 
 
 def _counts(plan: _Plan) -> Any:  # noqa: ANN401 - as above

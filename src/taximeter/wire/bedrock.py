@@ -228,26 +228,33 @@ class _OlderModels(Format):
         super().__init__(route, headers)
         self._input: int | None = None
         self._output: int | None = None
+        self._streamed = False
 
     def document(self, body: JsonObject) -> None:
         for each in (body, *(obj(item) for key in _LISTS for item in arr(body.get(key)))):
             self.add_text(*(each.get(key) for key in ("outputText", "generation", "text", "completion")))
             self.finish_reason = next((found for key in _REASONS if (found := text(each.get(key)))), self.finish_reason)
-            self._input = _either(each, "inputTextTokenCount", "prompt_token_count") or self._input
+            given = _either(each, "inputTextTokenCount", "prompt_token_count")
+            self._input = self._input if given is None else given
             # Llama counts up from event to event, Titan states the whole at the end
-            self._output = (
-                _either(each, "tokenCount", "generation_token_count", "totalOutputTextTokenCount") or self._output
-            )
+            output = _either(each, "tokenCount", "generation_token_count", "totalOutputTextTokenCount")
+            self._output = self._output if output is None else output
         self.response_id = text(body.get("id")) or self.response_id
 
     def event(self, name: bytes, body: JsonObject) -> IdleText | None:
+        self._streamed = True
         self.document(body)
         return None
+
+    def usage_is_final(self) -> bool:
+        return self.finish_reason is not None
 
     def counts(self) -> dict[str, Count | None] | None:
         if self._input is None and self._output is None:
             return None
-        output = self._output if self._output is not None else estimated_tokens(self.text_bytes)
+        output = self._output
+        if output is None and self._streamed and not self.usage_is_final():
+            output = estimated_tokens(self.text_bytes)
         return {"input_tokens": self._input, "output_tokens": output}
 
 

@@ -147,8 +147,10 @@ class Format:
 
     def adopt(self, inner: Format, *, ended: bool | None = None) -> None:
         """Takes over what another format found in the same answer, once it has counted."""
+        told = self.error  # by the framing: an exception in Amazon's event stream
         for name in _ADOPTED:
             setattr(self, name, getattr(inner, name))
+        self.error = told or self.error
         if ended is not None:
             self.ended = ended
 

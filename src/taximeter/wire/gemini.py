@@ -117,7 +117,8 @@ class Gemini(Format):
         )
         if self._searches:
             # 2.x: a price per prompt that was grounded; since 3: per query. ai.google.dev/gemini-api/docs/pricing
-            by_query = not (self.response_model or self.route.model or "").startswith(("gemini-1", "gemini-2"))
+            model = (self.response_model or self.route.model or "").rpartition("/")[2]
+            by_query = not model.startswith(("gemini-1", "gemini-2"))
             counts["web_searches"] = sum(self._searches.values()) if by_query else 1
         return counts
 
