@@ -38,7 +38,7 @@ class CallFacts(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 1
 
 
-def meter(facts: CallFacts, reading: Reading, book: PriceBook, outcome: Outcome | None = None) -> CallEvent:
+def make_event(facts: CallFacts, reading: Reading, book: PriceBook, outcome: Outcome | None = None) -> CallEvent:
     """The event of a call.
 
     Args:

@@ -71,6 +71,15 @@ def test_dates_are_meant_in_the_time_zone(run: Run, store_url: str) -> None:
     assert report["total"]["calls"] == 1
 
 
+def test_a_store_that_is_not_there_is_not_made(run: Run, tmp_path: Path) -> None:
+    """Asking a store whose name was mistyped says so, and leaves no empty file behind."""
+    for command in (["report"], ["export", "--format", "csv"]):
+        result = run(*command, "--store", tmp_path / "typo.sqlite3")
+        assert result.exit_code == 1
+        assert f"there is no store at {tmp_path / 'typo.sqlite3'}" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

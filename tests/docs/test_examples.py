@@ -36,8 +36,9 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_python_examples_of_a_page(page: str) -> None:
+def test_python_examples_of_a_page(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A session (`>>>`) prints what it says that it prints; any other Python block runs."""
+    monkeypatch.chdir(tmp_path)  # an example may write a file where it runs
     for number, block in enumerate(blocks(page, "python")):
         if ">>>" in block:
             examples = doctest.DocTestParser().get_doctest(block, {}, f"{page}[{number}]", page, 0)

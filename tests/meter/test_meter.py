@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from taximeter.event import CallEvent, Outcome
-from taximeter.meter import CallFacts, meter
+from taximeter.meter import CallFacts, make_event
 from taximeter.money import Money
 from taximeter.pricing import PriceBook
 from taximeter.usage import Usage
@@ -30,7 +30,7 @@ def event_of(  # noqa: PLR0913 - what a call can be
     reader = Reader(route, status=status or 200, headers=[("content-type", content_type)])
     reader.feed(body)
     facts = CallFacts(id="one", started_at=AT, route=route, status=status, request_model=model)
-    return meter(facts, reader.close(cut=cut), PriceBook.load(), outcome)
+    return make_event(facts, reader.close(cut=cut), PriceBook.load(), outcome)
 
 
 def test_the_price_is_the_response_models() -> None:

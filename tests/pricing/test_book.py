@@ -145,11 +145,14 @@ def test_version_and_age(book: PriceBook) -> None:
 def test_any_number_of_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Names come from the network: the book forgets them again, and prices on."""
     monkeypatch.setattr("taximeter.pricing.book._MOST_OFFERS", 8)
+    monkeypatch.setattr("taximeter.pricing.book._MOST_KNOWN", 8)
     book = book_of(model("m", DatedPrices({"input_tokens": price("3")})))
     for number in range(100):
         book.price(Usage(input_tokens=1), provider="acme", model=f"m{number}", at=NOW)
-        assert book.price(Usage(input_tokens=1), provider="acme", model="m", at=NOW).total is not None
+        context = {"service_tier": f"tier {number}"}
+        assert book.price(Usage(input_tokens=1), provider="acme", model="m", at=NOW, context=context).total is not None
     assert len(book._offers) <= 8
+    assert len(book._programs) <= 8
 
 
 def test_any_number_of_units(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,7 @@ def _store(url: str | None) -> StoreState:
         place = location.url
         if not location.path.exists():
             return StoreState(url=place, state="none yet")
-        with open_store(place) as store:
+        with open_store(place, create=False) as store:
             (total,) = store.report(())
             counters = {
                 "unpriced_calls": total.unpriced_calls,

@@ -47,7 +47,7 @@ def export(
     from taximeter.store import Query, open_store
 
     query = Query(since=moment(since, "--since"), until=moment(until, "--until"), as_of=moment(as_of, "--as-of"))
-    with open_store(store_url) as store:
+    with open_store(store_url, create=False) as store:
         events = store.events(query)
         if kind == "jsonl":
             output.writelines(dump(EventLine.of(event)) + "\n" for event in events)

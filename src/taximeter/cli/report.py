@@ -112,7 +112,7 @@ def report(
         as_of=moment(as_of, "--as-of", where),
         tz=tz,
     )
-    with open_store(store_url) as store:
+    with open_store(store_url, create=False) as store:
         rows = store.report(by, query)
         (total,) = store.report((), query)
     if as_json:

@@ -11,7 +11,7 @@ import msgspec
 
 from taximeter.errors import WireError
 from taximeter.event import CallEvent, content_id
-from taximeter.meter import CallFacts, meter
+from taximeter.meter import CallFacts, make_event
 from taximeter.pricing import PriceBook
 from taximeter.wire import Reader, Reading, Route, recognise
 
@@ -131,7 +131,7 @@ def meter_capture(
         status=capture.status,
     )
     return MeteredCapture(
-        capture=capture, reading=reading, event=meter(facts, reading, book), price_date=date, price_date_source=source
+        capture=capture, reading=reading, event=make_event(facts, reading, book), price_date=date, price_date_source=source
     )
 
 

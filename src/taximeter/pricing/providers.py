@@ -50,8 +50,6 @@ of the user's prices them, nothing else does: the maker's price of an open model
 _PATH: Final = re.compile(r"^(?:arn:aws[\w-]*:bedrock:.*/|(?:.*/)?models/)")
 """What stands before the name of a model in an ARN of Bedrock's and in a resource path of Google's."""
 
-_VERSION_DOT: Final = re.compile(r"(?<=\d)\.(?=\d)")
-
 
 class Listing(NamedTuple):
     """Where a model's price is looked for: a provider's id in the catalogue, and a name."""
@@ -124,5 +122,3 @@ def _names(provider_id: str, model: str) -> Iterator[str]:
         routed, colon, _ = bare.rpartition(":")
         if colon:
             yield routed  # ":nitro", ":online", ":together": how it was served, not what
-    if provider_id == "anthropic":
-        yield _VERSION_DOT.sub("-", bare)  # gateways write claude-sonnet-4.5
