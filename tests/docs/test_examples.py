@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,12 @@ def blocks(page: str, language: str) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_python_examples_of_a_page(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A session (`>>>`) prints what it says that it prints; any other Python block runs."""
+    """A session (`>>>`) prints what it says that it prints; any other Python block runs.
+
+    What a block may take for granted: bytes that came (``chunks``), events to record (``events``), the time (``now``).
+    """
     monkeypatch.chdir(tmp_path)  # an example may write a file where it runs
+    granted = {"chunks": [b"data: [DONE]\n\n"], "events": [], "now": datetime(2026, 11, 1, tzinfo=UTC)}
     for number, block in enumerate(blocks(page, "python")):
         if ">>>" in block:
             examples = doctest.DocTestParser().get_doctest(block, {}, f"{page}[{number}]", page, 0)
@@ -47,7 +52,7 @@ def test_python_examples_of_a_page(page: str, tmp_path: Path, monkeypatch: pytes
             runner.run(examples, out=said.append)
             assert not runner.failures, "".join(said)
         else:
-            exec(compile(block, f"{page}[{number}]", "exec"), {})  # noqa: S102 - our own documentation
+            exec(compile(block, f"{page}[{number}]", "exec"), dict(granted))  # noqa: S102 - our own documentation
 
 
 @pytest.mark.parametrize("name", MODULES)

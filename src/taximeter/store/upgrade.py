@@ -31,8 +31,7 @@ def prepare(engine: Engine, location: Location) -> None:
     if revision == REVISIONS[-1]:
         return
     with transaction(engine, location, write=True) as connection:
-        if _revision(connection, location) != REVISIONS[-1]:  # another process may have been first
-            migrate(connection)
+        migrate(connection)  # nothing, where another process was first
 
 
 def migrate(connection: Connection, revision: str = "head") -> None:

@@ -1,4 +1,4 @@
-"""OpenAI's endpoints for embeddings, images and audio, and those who speak them."""
+"""OpenAI's endpoints for embeddings, images and audio, those who speak them, and Mistral's for documents."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from taximeter.usage import Count
 from taximeter.wire.dialects import count_usage, stated_cost
 from taximeter.wire.format import Format, Route
 from taximeter.wire.idle import IdleText
-from taximeter.wire.loose import JsonObject, count, obj, seconds, text
+from taximeter.wire.loose import JsonObject, count, maybe_obj, obj, seconds, text
 from taximeter.wire.openai_responses import image_counts
 
 
@@ -91,3 +91,28 @@ class OpenAISpeech(Format):
 
     def counts(self) -> dict[str, Count | None] | None:
         return None if self._usage is None else count_usage(self, self._usage)
+
+
+class MistralOCR(Format):
+    """https://docs.mistral.ai/api/endpoint/ocr (read 2026-11): pages, and pages that were annotated too."""
+
+    def __init__(self, route: Route, headers: Mapping[str, str]) -> None:
+        super().__init__(route, headers)
+        self._usage: JsonObject | None = None
+        self._annotated = False
+
+    def document(self, body: JsonObject) -> None:
+        self.identify(body)
+        self._usage = maybe_obj(body.get("usage_info"))
+        self.raw_usage = self._usage
+        self._annotated = body.get("document_annotation") is not None
+
+    def event(self, name: bytes, body: JsonObject) -> IdleText | None:
+        self.document(body)
+        return None
+
+    def counts(self) -> dict[str, Count | None] | None:
+        pages = count(obj(self._usage).get("pages_processed"))
+        if pages is None:
+            return None
+        return {"input_document_pages": pages, "input_annotated_document_pages": pages if self._annotated else None}

@@ -17,7 +17,7 @@ from taximeter.wire.huggingface import CloudflareRun, HuggingFaceInference
 from taximeter.wire.interactions import GeminiInteractions
 from taximeter.wire.ollama import Ollama
 from taximeter.wire.openai_chat import OpenAIChat, OpenAICompletions
-from taximeter.wire.openai_media import OpenAIEmbeddings, OpenAIImages, OpenAISpeech, OpenAITranscription
+from taximeter.wire.openai_media import MistralOCR, OpenAIEmbeddings, OpenAIImages, OpenAISpeech, OpenAITranscription
 from taximeter.wire.openai_responses import OpenAIResponses
 
 APIS: Final[Mapping[str, type[Format]]] = {
@@ -39,6 +39,7 @@ APIS: Final[Mapping[str, type[Format]]] = {
     "cohere.chat": CohereChat,
     "cohere.embed": CohereEmbed,
     "rerank": Rerank,
+    "mistral.ocr": MistralOCR,
     "ollama": Ollama,
     "huggingface.inference": HuggingFaceInference,
     "cloudflare.run": CloudflareRun,
@@ -66,7 +67,7 @@ _PATHS: Final = (
     _path(r"/(models|tunedModels|endpoints)/(?P<model>[^/:]+):streamGenerateContent", "gemini.generate", stream=True),
     _path(r"/models/(?P<model>[^/:]+):(embedContent|batchEmbedContents)", "gemini.embed", stream=False),
     _path(r"/models/(?P<model>[^/:]+):predict", "vertex.predict", stream=False),
-    _path(r"/interactions(/[^/]+)?", "gemini.interactions"),
+    _path(r"/interactions(?P<id>/[^/]+)?", "gemini.interactions"),
     _path(r"/model/(?P<model>.+)/converse", "bedrock.converse", stream=False),
     _path(r"/model/(?P<model>.+)/converse-stream", "bedrock.converse", stream=True),
     _path(r"/model/(?P<model>.+)/invoke", "bedrock.invoke", stream=False),
@@ -78,7 +79,10 @@ _PATHS: Final = (
     _path(r"/deployments/(?P<model>[^/]+)/audio/(transcriptions|translations)", "openai.transcriptions"),
     _path(r"/deployments/(?P<model>[^/]+)/audio/speech", "openai.speech"),
     _path(r"/(chat|agents|fim)/completions", "openai.chat"),
-    _path(r"/responses(/[^/]+)?", "openai.responses"),
+    _path(r"/serving-endpoints/(?P<model>[^/]+)/invocations", "openai.chat"),
+    _path(r"/cortex/inference:complete", "openai.chat"),
+    _path(r"/responses/compact", "openai.responses", stream=False),
+    _path(r"/responses(?P<id>/[^/]+)?", "openai.responses"),
     _path(r"/completions", "openai.completions"),
     _path(r"/embeddings", "openai.embeddings"),
     _path(r"/images/(generations|edits|variations)", "openai.images"),
@@ -88,6 +92,7 @@ _PATHS: Final = (
     _path(r"/complete", "anthropic.complete"),
     _path(r"/rerank(ing)?", "rerank", stream=False),
     _path(r"/api/(chat|generate|embed|embeddings)", "ollama"),
+    _path(r"/ocr", "mistral.ocr", stream=False),
     _path(r"/ai/run/(?P<model>.+)", "cloudflare.run"),
 )
 
@@ -99,7 +104,10 @@ _HOST_PATHS: Final[Mapping[str, tuple[_Path, ...]]] = {
     ),
     "writer": (_path(r"/v1/chat", "openai.chat"),),
     "voyage": (_path(r"/v1/multimodalembeddings", "openai.embeddings", stream=False),),
-    "huggingface": (_path(r"/models/(?P<model>.+?)(/pipeline/[a-z-]+)?", "huggingface.inference"),),
+    "huggingface": (
+        _path(r"/models/(?P<model>.+?)(/pipeline/[a-z-]+)?", "huggingface.inference"),
+        _path(r"^/(generate|generate_stream)?", "huggingface.inference"),
+    ),
     "azure": (_path(r"/models/chat/completions", "openai.chat"),),
 }
 """Paths that mean a format only at one provider, tried first."""
@@ -192,7 +200,6 @@ _PROVIDER_SEGMENTS: Final[Mapping[str, str]] = {
 _PORTS: Final[Mapping[str, str]] = {"11434": "ollama"}
 _CLOUDFLARE_GATEWAY = "gateway.ai.cloudflare.com"
 _METHODS = frozenset({"POST", "GET"})
-_GET_APIS = frozenset({"openai.responses", "gemini.interactions"})
 _HF_ROUTER = re.compile(r"^/(?P<backend>[a-z0-9-]+)/(?:v1|v3|api)/")
 
 
@@ -213,12 +220,11 @@ def recognise(method: str, host: str, path: str) -> Route | None:
         found = entry.pattern.search(path)
         if found is None:
             continue
-        by_id = method.upper() == "GET"
-        if by_id and (entry.api not in _GET_APIS or not found[1]):
-            return None
-        if not by_id and entry.api in _GET_APIS and found[1]:
-            return None  # /responses/{id}/cancel and the like
-        model = found.groupdict().get("model")
+        named = found.groupdict()
+        by_id = named.get("id") is not None
+        if by_id != (method.upper() == "GET"):
+            continue  # GET of a background response is metered; POST …/{id}/cancel and GET of a list are not
+        model = named.get("model")
         return Route(api=entry.api, provider=provider, model=unquote(model) if model else None, stream=entry.stream)
     return None
 
