@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import msgspec
 
@@ -34,7 +34,7 @@ class _Request(msgspec.Struct):
 class _Response(msgspec.Struct):
     """``response.headers.json``."""
 
-    status: int
+    status: Annotated[int, msgspec.Meta(ge=0, le=999)]
     headers: list[tuple[str, str]] = []
 
 
@@ -131,7 +131,11 @@ def meter_capture(
         status=capture.status,
     )
     return MeteredCapture(
-        capture=capture, reading=reading, event=make_event(facts, reading, book), price_date=date, price_date_source=source
+        capture=capture,
+        reading=reading,
+        event=make_event(facts, reading, book),
+        price_date=date,
+        price_date_source=source,
     )
 
 

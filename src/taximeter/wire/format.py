@@ -121,7 +121,7 @@ class Format:
         """Notes a tool call, or more of one: ``key`` tells apart the calls of one answer."""
         tool = self.tools.get(key)
         if tool is None:
-            named = name if isinstance(name, str) else None
+            named = "" if name == "" else text(name)
             if named is None or len(self.tools) >= MAX_TOOL_CALLS:
                 return
             tool = self.tools[key] = _Tool(text(identity), named)

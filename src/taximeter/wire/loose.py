@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 
 from taximeter.errors import WireError
-from taximeter.money import Money, nearest_usd
+from taximeter.money import PICO_PER_USD, Money, nearest_usd
 
 JsonObject = dict[str, Any]
 """A JSON object from the wire: the values may be anything."""
@@ -21,6 +21,7 @@ JsonObject = dict[str, Any]
 MAX_COUNT = 10**15
 """A count above this is no count: no provider bills a quadrillion tokens, and sums must stay in 64 bits."""
 
+_MAX_COST_PICO = 10**9 * PICO_PER_USD  # no call costs a billion dollars
 _YEAR_2001 = 978_307_200
 _YEAR_2100 = 4_102_444_800
 _LONGEST_TIME = 40
@@ -91,8 +92,10 @@ def arr(value: object) -> list[Any]:
 
 
 def text(value: object) -> str | None:
-    """The value if it is text that is not empty."""
-    return value if isinstance(value, str) and value else None
+    """The value if it is text that is not empty; half an emoji in it is shown as a question mark."""
+    if not isinstance(value, str) or not value:
+        return None
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def word(value: object) -> str | None:
@@ -144,7 +147,8 @@ def usd(value: object) -> Money | None:
     """The value if it is an amount of US dollars: a number or a text, rounded half-even to 1e-12."""
     if isinstance(value, bool) or not isinstance(value, (int, Decimal, str)):
         return None
-    return nearest_usd(str(value))
+    amount = nearest_usd(str(value))
+    return amount if amount is not None and abs(amount.pico) < _MAX_COST_PICO else None
 
 
 def utf8_len(value: str) -> int:
