@@ -190,7 +190,7 @@ def bedrock() -> Iterator[Demo]:
 
 
 def others() -> Iterator[Demo]:
-    """Cohere, Ollama, Hugging Face and Cloudflare's own models."""
+    """Cohere, Ollama, Hugging Face, Cloudflare's own models, and Mistral's reading of documents."""
     billed = {"input_tokens": 60, "output_tokens": 25}
     counted = {"billed_units": billed, "tokens": {"input_tokens": 1_410, "output_tokens": 31}}
     delta = [{"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": word}}}} for word in WORDS]
@@ -245,3 +245,11 @@ def others() -> Iterator[Demo]:
     ran = {"result": result, "success": True, "errors": [], "messages": []}
     url = "api.cloudflare.com/client/v4/accounts/demo/ai/run/@cf/meta/llama-3.3-70b-instruct-fp8-fast"
     yield Demo("cloudflare_run/whole", url, {"messages": QUESTION}, compact(ran))
+
+    pages = [{"index": 0, "markdown": "# Huts of the Alps"}, {"index": 1, "markdown": "Open from June."}]
+    scanned = {
+        "pages": pages,
+        "model": "mistral-ocr-2512",
+        "usage_info": {"pages_processed": 2, "doc_size_bytes": 4_096},
+    }
+    yield Demo("mistral_ocr/pages", "api.mistral.ai/v1/ocr", {"model": "mistral-ocr-latest"}, compact(scanned))

@@ -45,7 +45,7 @@ class ProviderError(msgspec.Struct, frozen=True):
     message: str | None = None
 
 
-class Rate(msgspec.Struct, frozen=True):
+class Rate(msgspec.Struct, frozen=True, gc=False):
     """A price per number of units: 3 USD per 1,000,000 tokens.
 
     Attributes:
@@ -62,7 +62,7 @@ class Rate(msgspec.Struct, frozen=True):
         return Fraction(self.usd) * PICO_PER_USD / self.per
 
 
-class LineItem(msgspec.Struct, frozen=True):
+class LineItem(msgspec.Struct, frozen=True, gc=False):
     """One line of a bill: ``count × rate = amount``.
 
     Attributes:
@@ -80,7 +80,7 @@ class LineItem(msgspec.Struct, frozen=True):
     amount: Money
 
 
-class RateCardRef(msgspec.Struct, frozen=True):
+class RateCardRef(msgspec.Struct, frozen=True, gc=False):
     """Which rate card priced a call.
 
     Attributes:
@@ -100,7 +100,7 @@ class RateCardRef(msgspec.Struct, frozen=True):
     context: tuple[tuple[str, str], ...] = ()
 
 
-class Cost(msgspec.Struct, frozen=True):
+class Cost(msgspec.Struct, frozen=True, gc=False):
     """What a usage costs by one rate card.
 
     Attributes:

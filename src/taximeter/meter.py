@@ -88,6 +88,8 @@ def outcome_of(status: int | None, reading: Reading) -> Outcome:
 
 def _part(facts: CallFacts, reading: Reading, part: PartReading, book: PriceBook, *, first: bool) -> Part:
     model = part.model or facts.request_model or facts.route.model
+    if first and facts.route.api == "bedrock.invoke" and facts.route.model:
+        model = facts.route.model  # the answer has the maker's bare name, and what region serves it changes the price
     cost = None
     if part.usage is not None and part.billed:
         if model is None:

@@ -24,7 +24,7 @@ _USD_TEXT = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
 _EXACT = Context(prec=4096, traps=[Inexact, InvalidOperation])
 
 
-class Money(msgspec.Struct, frozen=True, order=True):
+class Money(msgspec.Struct, frozen=True, order=True, gc=False):
     """An exact amount of US dollars.
 
     >>> Money.usd("0.0118625") + Money.usd("0.0000001")

@@ -8,7 +8,7 @@ absent, which is not 0.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -18,6 +18,24 @@ from taximeter.units import DURATION_UNITS, ORDER, PARENTS, UNITS, join
 
 Count = int | Decimal
 """A count of one unit. Whole, except seconds, which may be a Decimal."""
+
+
+# Our own context: the ambient one may round.
+_EXACT = Context(prec=4096, traps=[Inexact])
+
+
+def plus(one: Count, other: Count) -> Count:
+    """The exact sum of two counts."""
+    if isinstance(one, int) and isinstance(other, int):
+        return one + other
+    return _EXACT.add(Decimal(one), Decimal(other))
+
+
+def minus(one: Count, other: Count) -> Count:
+    """The exact difference of two counts."""
+    if isinstance(one, int) and isinstance(other, int):
+        return one - other
+    return _EXACT.subtract(Decimal(one), Decimal(other))
 
 
 class Usage(Mapping[str, Count]):
@@ -36,7 +54,12 @@ class Usage(Mapping[str, Count]):
         UsageError: for a unit that is not registered, a negative count, a float, a bool.
     """
 
-    __slots__ = ("_counts",)
+    __slots__ = ("counts", "units")
+
+    counts: Mapping[str, Count]
+    """The counts as a plain mapping, in the registry's order."""
+    units: tuple[str, ...]
+    """The units that are present, in the registry's order."""
 
     if TYPE_CHECKING:
         input_tokens: int | None
@@ -49,44 +72,43 @@ class Usage(Mapping[str, Count]):
 
         def __getattr__(self, unit: str) -> Count | None: ...
 
-    _counts: dict[str, Count]
-
     def __init__(self, **counts: Count | None) -> None:
         present = {unit: _checked(unit, count) for unit, count in counts.items() if count is not None}
-        self._counts = {unit: present[unit] for unit in sorted(present, key=ORDER.__getitem__)}
+        ordered = {unit: present[unit] for unit in sorted(present, key=ORDER.__getitem__)}
+        object.__setattr__(self, "counts", ordered)
+        object.__setattr__(self, "units", tuple(ordered))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        msg = f"a Usage cannot be changed: {name}"
+        raise AttributeError(msg)
 
     def __getitem__(self, unit: str) -> Count:
-        return self._counts[unit]
+        return self.counts[unit]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._counts)
+        return iter(self.counts)
 
     def __len__(self) -> int:
-        return len(self._counts)
+        return len(self.counts)
 
     def __hash__(self) -> int:
-        return hash(tuple(self._counts.items()))
+        return hash(tuple(self.counts.items()))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Usage) and self._counts == other._counts
+        return isinstance(other, Usage) and self.counts == other.counts
 
     def __repr__(self) -> str:
-        return f"Usage({', '.join(f'{unit}={count}' for unit, count in self._counts.items())})"
+        return f"Usage({', '.join(f'{unit}={count}' for unit, count in self.counts.items())})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (dict(self._counts),)
+        return _rebuild, (dict(self.counts),)
 
     def __add__(self, other: Usage) -> Usage:
         """Unit by unit; a unit absent on one side keeps the other's count, absent on both stays absent."""
-        total: dict[str, Count | None] = dict(self._counts)
-        for unit, count in other._counts.items():
-            total[unit] = count + (total.get(unit) or 0)
+        total = dict(self.counts)
+        for unit, count in other.counts.items():
+            total[unit] = plus(total.get(unit, 0), count)
         return Usage(**total)
-
-    @property
-    def counts(self) -> Mapping[str, Count]:
-        """The counts as a plain mapping, in the registry's order."""
-        return self._counts
 
     @classmethod
     def total(cls, usages: Iterable[Usage]) -> Usage:
@@ -104,17 +126,17 @@ class Usage(Mapping[str, Count]):
         Raises:
             UsageError: when parts exceed their whole; :func:`consistent` never builds such a usage.
         """
-        leaves = _leaves(self._counts)
+        leaves = _leaves(self.counts)
         for unit, count in leaves.items():
             if count < 0:
-                parts = ", ".join(f"{part} ({self._counts[part]})" for part in _parts(unit, self._counts))
-                msg = f"{parts} cannot be in {unit} ({self._counts[unit]})"
+                parts = ", ".join(f"{part} ({self.counts[part]})" for part in _parts(unit, self.counts))
+                msg = f"{parts} cannot be in {unit} ({self.counts[unit]})"
                 raise UsageError(msg)
         return leaves
 
 
 def _reader(unit: str) -> property:
-    return property(lambda usage: usage._counts.get(unit), doc=f"The count of ``{unit}``, or ``None`` when absent.")  # noqa: SLF001 - a property of Usage itself
+    return property(lambda usage: usage.counts.get(unit), doc=f"The count of ``{unit}``, or ``None`` when absent.")
 
 
 for _name in UNITS:
@@ -148,7 +170,10 @@ def _parts(unit: str, present: Iterable[str]) -> list[str]:
 def _leaves(counts: Mapping[str, Count]) -> dict[str, Count]:
     leaves: dict[str, Count] = {}
     for unit in sorted(counts, key=lambda name: -len(UNITS[name].dimensions)):
-        leaves[unit] = counts[unit] - sum(leaves[part] for part in _parts(unit, leaves))
+        rest = counts[unit]
+        for part in _parts(unit, leaves):
+            rest = minus(rest, leaves[part])
+        leaves[unit] = rest
     return {unit: leaves[unit] for unit in counts}
 
 
@@ -201,7 +226,7 @@ def consistent(counts: Mapping[str, Count | None]) -> tuple[Usage, tuple[Contrad
             break
         if not _overlap(fitting, whole, excess):
             part = _last_part(fitting, whole)
-            fitting[part] -= min(excess, fitting[part])
+            fitting[part] = minus(fitting[part], min(excess, fitting[part]))
     parts = [unit for unit in fitting if any(parent in fitting for parent in PARENTS[unit])]
     for part in sorted(parts, key=lambda unit: -len(UNITS[unit].dimensions)):
         if _first_excess(fitting)[0] is None:
@@ -215,7 +240,7 @@ def consistent(counts: Mapping[str, Count | None]) -> tuple[Usage, tuple[Contrad
 def _first_excess(fitting: Mapping[str, Count]) -> tuple[str | None, Count]:
     """The widest unit whose parts exceed it, and by how much; ``None`` when none does."""
     leaves = sorted(_leaves(fitting).items(), key=lambda item: len(UNITS[item[0]].dimensions))
-    return next(((unit, -leaf) for unit, leaf in leaves if leaf < 0), (None, 0))
+    return next(((unit, minus(0, leaf)) for unit, leaf in leaves if leaf < 0), (None, 0))
 
 
 def _overlap(fitting: dict[str, Count], whole: str, excess: Count) -> bool:

@@ -18,6 +18,9 @@ from taximeter.cli.demo import CAPTURES
 
 COMMAND = [sys.executable, "-c", "from taximeter.cli import main; main()"]
 
+CALLS = len(list(CAPTURES.glob("*/*/request.json")))
+"""How many captures ship with the package."""
+
 Run = Callable[..., Result]
 
 

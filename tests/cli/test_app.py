@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from taximeter.cli import cli
-from tests.cli.conftest import COMMAND, Run
+from tests.cli.conftest import CALLS, COMMAND, Run
 
 
 def test_version_is_the_projects(run: Run, repository: Path) -> None:
@@ -62,10 +62,10 @@ def test_doctor_counts_what_is_not_known(run: Run, demo_captures: Path) -> None:
     run("read", "--store", *demo_captures.glob("*/*"))
     store = json.loads(run("doctor", "--json").stdout)["store"]
     assert store["state"] == "ready"
-    assert store["events"] == 38
+    assert store["events"] == CALLS
     assert store["size_bytes"] > 10_000
     assert store["counters"] == {"unpriced_calls": 8, "estimated_calls": 1, "unknown_usage_calls": 5}
-    assert "38 events" in run("doctor").stdout
+    assert f"{CALLS} events" in run("doctor").stdout
 
 
 def test_doctor_finds_a_broken_store(run: Run, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from taximeter.wire import APIS
-from tests.cli.conftest import Run, lines
+from tests.cli.conftest import CALLS, Run, lines
 
 # Why each of these has no cost is what it is there to show.
 WITHOUT_COST = {
@@ -30,14 +30,14 @@ def test_demo_shows_the_whole_way(run_process: Callable[..., subprocess.Complete
     assert done.stderr == ""
     assert "anthropic_messages/stream_cache" in done.stdout
     assert "0.022143" in done.stdout
-    assert "Stored 38 new in sqlite:///" in done.stdout
+    assert f"Stored {CALLS} new in sqlite:///" in done.stdout
     again = run_process("demo", XDG_DATA_HOME=str(tmp_path / "data"))
     assert again.stdout == done.stdout
 
 
 def test_demo_into_a_store_that_is_named(run: Run, store_url: str) -> None:
     """A second demo into the same store finds everything there already."""
-    assert "Stored 38 new" in run("demo", "--store", store_url).stdout
+    assert f"Stored {CALLS} new" in run("demo", "--store", store_url).stdout
     assert "Stored 0 new" in run("demo", "--store", store_url).stdout
 
 

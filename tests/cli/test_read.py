@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from tests.cli.conftest import COMMAND, Run, lines
+from tests.cli.conftest import CALLS, COMMAND, Run, lines
 
 KEYS = [
     "capture", "api", "provider", "request_model", "response_model", "service_tier", "stream", "status", "usage_source",
@@ -35,8 +35,8 @@ def only(result: Result) -> Any:
 def test_json_has_the_keys_that_programs_rely_on(run: Run, demo_captures: Path) -> None:
     """Every line has the same keys in the same order, whatever the capture is, and so has every part."""
     read = list(lines(run("read", "--json", *sorted(demo_captures.glob("*/*")))))
-    assert len(read) == 38
-    assert [list(line) for line in read] == [KEYS] * 38
+    assert len(read) == CALLS
+    assert [list(line) for line in read] == [KEYS] * CALLS
     assert {tuple(part) for line in read for part in line["parts"]} == {tuple(PART_KEYS)}
 
 

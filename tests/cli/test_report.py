@@ -16,7 +16,7 @@ from taximeter.event import CallEvent, ProviderError, Scope
 from taximeter.money import Money
 from taximeter.store import open_store
 from taximeter.usage import Usage
-from tests.cli.conftest import Run, lines
+from tests.cli.conftest import CALLS, Run, lines
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_every_report_sums_to_the_same_money(run: Run, filled: Decimal, by: str)
     assert report["by"] == [by]
     assert sum(Decimal(row["cost_usd"]) for row in report["rows"] if row["cost_usd"]) == filled
     assert Decimal(report["total"]["cost_usd"]) == filled
-    assert report["total"]["calls"] == 38
+    assert report["total"]["calls"] == CALLS
 
 
 def test_by_several_dimensions(run: Run, filled: Decimal) -> None:
@@ -50,7 +50,7 @@ def test_the_table_says_what_its_sum_leaves_out(run: Run, filled: Decimal) -> No
     """Calls without a cost are counted below the table."""
     out = run("report").stdout
     assert str(filled) in out
-    assert "of 38 calls have no cost; what they cost is not known, and not 0." in out
+    assert f"of {CALLS} calls have no cost; what they cost is not known, and not 0." in out
 
 
 def test_dates_are_meant_in_the_time_zone(run: Run, store_url: str) -> None:
@@ -103,7 +103,7 @@ def test_export_writes_every_event_whole(run: Run, filled: Decimal) -> None:
     """JSON Lines and CSV hold all events with the same exact costs."""
     events = list(lines(run("export", "--format", "jsonl")))
     table = list(csv.DictReader(io.StringIO(run("export", "--format", "csv").stdout)))
-    assert len(events) == len(table) == 38
+    assert len(events) == len(table) == CALLS
     assert [event["id"] for event in events] == [row["id"] for row in table]
     assert [event["cost_usd"] or "" for event in events] == [row["cost_usd"] for row in table]
     assert sum(Decimal(row["cost_usd"]) for row in table if row["cost_usd"]) == filled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 import pytest
 from hypothesis import given
@@ -55,6 +55,16 @@ def test_seconds_may_have_a_fraction() -> None:
     assert Usage(audio_seconds=Decimal("3.32")).leaves() == {"audio_seconds": Decimal("3.32")}
 
 
+def test_seconds_are_added_exactly() -> None:
+    """Whatever the ambient Decimal context: 1000.001 + 0.0001 s, and 1000.001 s less 0.0001 s of them."""
+    with localcontext() as context:
+        context.prec = 3
+        total = Usage(audio_seconds=Decimal("1000.001")) + Usage(audio_seconds=Decimal("0.0001"))
+        leaves = Usage(audio_seconds=Decimal("1000.001"), input_audio_seconds=Decimal("0.0001")).leaves()
+    assert total["audio_seconds"] == Decimal("1000.0011")
+    assert leaves == {"audio_seconds": Decimal("1000.0009"), "input_audio_seconds": Decimal("0.0001")}
+
+
 def test_addition() -> None:
     """Unit by unit; what is absent on one side keeps the other's count."""
     total = Usage(input_tokens=3, cache_read_tokens=1) + Usage(input_tokens=4, output_tokens=0)
@@ -65,8 +75,9 @@ def test_addition() -> None:
 def test_it_cannot_be_changed() -> None:
     """A usage is a value: it has no setter, can be a key, and survives pickling."""
     usage = Usage(input_tokens=3)
-    with pytest.raises(AttributeError):
-        usage.input_tokens = 4
+    for name in ("input_tokens", "counts", "units"):
+        with pytest.raises(AttributeError):
+            setattr(usage, name, 4)
     assert {usage: 1}[Usage(input_tokens=3)] == 1
     assert pickle.loads(pickle.dumps(usage)) == usage  # noqa: S301 - our own bytes
 

@@ -50,6 +50,16 @@ def test_the_asked_models_price_when_the_answer_names_none() -> None:
     assert event.cost == Money.usd("0.00006")
 
 
+def test_invoke_model_is_priced_where_it_was_served() -> None:
+    """InvokeModel answers with the maker's name of the model; a region's own endpoint is 10 % dearer: 3.30 a million."""
+    body = b'{"type":"message","model":"claude-sonnet-4-5-20250929","usage":{"input_tokens":1000,"output_tokens":0}}'
+    model = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0"
+    event = event_of(body, Route("bedrock.invoke", "bedrock", model=model))
+    assert event.response_model == "claude-sonnet-4-5-20250929"
+    assert event.parts[0].model == model
+    assert event.cost == Money.usd("0.0033")
+
+
 def test_an_advisor_is_billed_at_its_own_model() -> None:
     """1000 in at Sonnet's 3 per million, and beside it 1000 in and 100 out at Opus' 5 and 25."""
     body = (

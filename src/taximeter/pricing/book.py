@@ -88,11 +88,10 @@ class PriceBook:
             UsageError: when parts of the usage exceed their whole; :func:`taximeter.usage.consistent` prevents it.
             PricingError: when ``at`` has no time zone.
         """
-        counts = usage.counts
-        key = (provider, model, tuple(counts), tuple(context.items()) if context else None)
+        key = (provider, model, usage.units, tuple(context.items()) if context else None)
         try:
             start, end, program = self._programs[key]
-            cost = program(counts.values()) if start <= at < end else None
+            cost = program(usage.counts.values()) if start <= at < end else None
         except (KeyError, TypeError):  # not met yet; an instant without a time zone, which is refused below
             cost = None
         if cost is not None:

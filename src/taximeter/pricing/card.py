@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from decimal import Context, Decimal, Inexact
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -19,9 +18,8 @@ from taximeter.money import ZERO, Money
 from taximeter.pricing.catalogue import Price
 from taximeter.pricing.program import Program, Step, compile_program
 from taximeter.units import DURATION_UNITS, PARENTS, UNITS
-from taximeter.usage import Count, Usage
+from taximeter.usage import Count, Usage, minus, plus
 
-_EXACT = Context(prec=4096, traps=[Inexact])
 _MOST_PLANS = 1024
 
 
@@ -99,9 +97,8 @@ class CompiledCard:
 
     def price(self, usage: Usage) -> Cost:
         """What ``usage`` costs by this card; see :meth:`taximeter.pricing.PriceBook.price`."""
-        counts = usage.counts
-        program = self.program(tuple(counts))
-        return (program and program(counts.values())) or self._price_exactly(usage)
+        program = self.program(usage.units)
+        return (program and program(usage.counts.values())) or self._price_exactly(usage)
 
     def program(self, units: tuple[str, ...]) -> Program | None:
         """What prices a usage of just these units, given its counts; ``None`` where that takes more than integers."""
@@ -111,7 +108,7 @@ class CompiledCard:
         """The same for what is rare: fractions, counts that need not be whole, fees per call, missing rates."""
         if self._free is not None:
             return self._free
-        tiers = self._plan(tuple(usage.counts)).tiers
+        tiers = self._plan(usage.units).tiers
         values = tuple(_lengthened(usage.counts, self._least_seconds).values())
         input_tokens = _input_tokens(values, tiers[0]) if self._thresholds else 0
         steps = tiers[bisect_left(self._thresholds, input_tokens)]
@@ -182,15 +179,11 @@ def _leaf_terms(units: Sequence[str]) -> dict[str, dict[str, int]]:
 
 
 def _leaf(values: Sequence[Count], step: Step) -> Count:
-    whole = [values[step.place], *(values[part] for part in step.plus)]
-    parts = [values[part] for part in step.minus]
-    if all(isinstance(count, int) for count in (*whole, *parts)):
-        return sum(whole) - sum(parts)
-    count = Decimal(0)
-    for more in whole:
-        count = _EXACT.add(count, more)
-    for less in parts:
-        count = _EXACT.subtract(count, less)
+    count = values[step.place]
+    for part in step.plus:
+        count = plus(count, values[part])
+    for part in step.minus:
+        count = minus(count, values[part])
     return count
 
 

@@ -29,7 +29,7 @@ from taximeter.store.encode import MAX_DIGITS
 from taximeter.store.limbs import join
 from taximeter.store.query import DIMENSIONS, ERROR_OUTCOMES, TAG, Dimension, Query, ReportRow, zone
 from taximeter.store.schema import UNIT_COLUMNS, events, parts, tags, unit_counts
-from taximeter.usage import Count, Usage
+from taximeter.usage import Count, Usage, plus
 
 _CALLS = ("calls", "errors", "unpriced", "estimated", "unknown")
 # Our own context: the ambient one may round. Wide enough for all counts that encode.MAX_DIGITS lets in.
@@ -73,9 +73,7 @@ class _Totals:
     provider_cost: Money | None = None
 
     def count(self, unit: str, count: Count) -> None:
-        before = self.usage.get(unit, 0)
-        both_whole = isinstance(before, int) and isinstance(count, int)
-        self.usage[unit] = before + count if both_whole else _EXACT.add(Decimal(before), Decimal(count))
+        self.usage[unit] = plus(self.usage.get(unit, 0), count)
 
     def row(self, keys: tuple[str | None, ...]) -> ReportRow:
         return ReportRow(

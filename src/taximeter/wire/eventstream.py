@@ -52,8 +52,9 @@ class EventStreamFraming:
             self._offset += len(chunk)
             return
         if self._held:
+            checked = len(self._held) >= _PRELUDE.size  # its length can be believed
             self._held += chunk
-            if len(self._held) < 4 or len(self._held) < int.from_bytes(self._held[:4], "big") <= MAX_MESSAGE_BYTES:
+            if checked and len(self._held) < int.from_bytes(self._held[:4], "big"):
                 return
             chunk = bytes(self._held)
             self._held.clear()

@@ -35,6 +35,9 @@ class NdjsonFraming:
             while start < len(lines):
                 stop = lines.index(b"\n", start) + 1
                 line = lines[start:stop]
+                if len(line) > MAX_EVENT_BYTES:
+                    msg = f"a line of more than {MAX_EVENT_BYTES} bytes"
+                    raise WireError(msg)
                 if not self._idle.matches(line) and (data := line.strip()):
                     self._on_event(b"", data, line)
                 start = stop
@@ -85,6 +88,9 @@ class JsonArrayFraming:
                     element = bytes(self._held) + chunk[start : token.end()]
                     self._held.clear()
                     start = token.end()
+                    if len(element) > MAX_EVENT_BYTES:
+                        msg = f"an element of more than {MAX_EVENT_BYTES} bytes"
+                        raise WireError(msg)
                     if not self._idle.matches(element):
                         self._on_event(b"", element.lstrip(b", \r\n\t"), element)
             elif token["end"] != b'"':

@@ -107,6 +107,9 @@ class SseFraming:
             raise WireError(msg)
 
     def _whole(self, raw: bytes) -> None:
+        if len(raw) > MAX_EVENT_BYTES:  # it came in one chunk
+            msg = f"an event of more than {MAX_EVENT_BYTES} bytes"
+            raise WireError(msg)
         if not self._idle.matches(raw):
             self._event(raw)
 
