@@ -178,6 +178,7 @@ def test_a_table_for_people(run: Run, demo_captures: Path) -> None:
     result = run("read", *sorted((demo_captures / "openai_chat").iterdir()))
     assert "0.0008496" in result.stdout
     assert "cut_stream: the answer was cut off; its usage is unknown" in result.stdout
+    assert "reported, 2 input_document_pages" in run("read", demo_captures / "mistral_ocr" / "pages").stdout
     assert "mistral_contradiction: cache_read_tokens (65) exceeds input_tokens (64); clamped to 64" in result.stdout
 
 

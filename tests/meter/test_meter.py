@@ -51,7 +51,7 @@ def test_the_asked_models_price_when_the_answer_names_none() -> None:
 
 
 def test_invoke_model_is_priced_where_it_was_served() -> None:
-    """InvokeModel answers with the maker's name of the model; a region's own endpoint is 10 % dearer: 3.30 a million."""
+    """InvokeModel answers with the maker's name of the model; a region's own endpoint is dearer: 3.30 per million."""
     body = b'{"type":"message","model":"claude-sonnet-4-5-20250929","usage":{"input_tokens":1000,"output_tokens":0}}'
     model = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0"
     event = event_of(body, Route("bedrock.invoke", "bedrock", model=model))

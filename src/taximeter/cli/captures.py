@@ -127,7 +127,7 @@ def calls_table(title: str, done: Sequence[Done], width: int) -> Table:
     made = table(title, columns, numbers)
     for each in done:
         event = each.event
-        source = event.usage_source + (" !" if event.contradictions else "")
+        source = _source(event)
         cells = _cells(each.name, event.provider, event.model, event.usage, source, event.cost)
         cells["provider says"] = usd(event.provider_cost)
         made.add_row(*(cells[name] for name in columns))
@@ -138,6 +138,15 @@ def calls_table(title: str, done: Sequence[Done], width: int) -> Table:
             cells |= {} if part.billed else {"cost USD": "not billed"}
             made.add_row(*(cells[name] for name in columns))
     return made
+
+
+def _source(event: CallEvent) -> str:
+    """Whose figures these are, whether any contradict each other, and what is counted in no column."""
+    said = event.usage_source + (" !" if event.contradictions else "")
+    usage = event.usage or Usage()
+    if any(unit in usage for unit in SHOWN):
+        return said
+    return ", ".join([said, *(f"{count} {unit}" for unit, count in usage.items() if count)])
 
 
 def _cells(

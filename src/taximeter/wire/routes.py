@@ -94,6 +94,7 @@ _PATHS: Final = (
     _path(r"/api/(chat|generate|embed|embeddings)", "ollama"),
     _path(r"/ocr", "mistral.ocr", stream=False),
     _path(r"/ai/run/(?P<model>.+)", "cloudflare.run"),
+    _path(r"/workers-ai/(?P<model>@.+)", "cloudflare.run"),
 )
 
 _HOST_PATHS: Final[Mapping[str, tuple[_Path, ...]]] = {
@@ -105,6 +106,7 @@ _HOST_PATHS: Final[Mapping[str, tuple[_Path, ...]]] = {
     "writer": (_path(r"/v1/chat", "openai.chat"),),
     "voyage": (_path(r"/v1/multimodalembeddings", "openai.embeddings", stream=False),),
     "huggingface": (
+        _path(r"/models/(?P<model>.+?)/v1/chat/completions", "openai.chat"),
         _path(r"/models/(?P<model>.+?)(/pipeline/[a-z-]+)?", "huggingface.inference"),
         _path(r"^/(generate|generate_stream)?", "huggingface.inference"),
     ),
@@ -200,7 +202,7 @@ _PROVIDER_SEGMENTS: Final[Mapping[str, str]] = {
 _PORTS: Final[Mapping[str, str]] = {"11434": "ollama"}
 _CLOUDFLARE_GATEWAY = "gateway.ai.cloudflare.com"
 _METHODS = frozenset({"POST", "GET"})
-_HF_ROUTER = re.compile(r"^/(?P<backend>[a-z0-9-]+)/(?:v1|v3|api)/")
+_HF_ROUTER = re.compile(r"^/(?P<backend>[a-z0-9-]+)/(?:openai/|inference/|compatibility/)?(?:v1|v3|api)/")
 
 
 def recognise(method: str, host: str, path: str) -> Route | None:
@@ -213,7 +215,9 @@ def recognise(method: str, host: str, path: str) -> Route | None:
     """
     if method.upper() not in _METHODS:
         return None
-    name, _, port = host.lower().partition(":")
+    name, _, port = host.lower().rpartition(":")
+    if not port.isdigit():  # no port, or the end of an IPv6 address
+        name, port = host.lower(), ""
     path = re.sub(r"/{2,}", "/", path)
     provider = _provider(name, port, path)
     for entry in (*_HOST_PATHS.get(provider.partition("_")[0], ()), *_PATHS):
@@ -235,7 +239,8 @@ def _provider(host: str, port: str, path: str) -> str:
         backend = _HF_ROUTER.match(path)
         return f"huggingface_{backend['backend']}" if backend else provider
     if provider is None:
-        segments = path.split("/")[:-1]
+        # at Cloudflare the account and the gateway come first, and may be called anything
+        segments = path.split("/")[4 if host == _CLOUDFLARE_GATEWAY else 0 : -1]
         mounted = next((_PROVIDER_SEGMENTS[part] for part in segments if part in _PROVIDER_SEGMENTS), None)
         provider = mounted or ("cloudflare" if host == _CLOUDFLARE_GATEWAY else None) or _PORTS.get(port) or host
     return provider
