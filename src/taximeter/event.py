@@ -37,6 +37,25 @@ class ToolCall(msgspec.Struct, frozen=True):
     argument_bytes: int = 0
 
 
+class ToolResult(msgspec.Struct, frozen=True):
+    """The result of an earlier answer's tool call, as a request carries it back to the model.
+
+    Attributes:
+        id: of the tool call.
+        name: the tool; ``None`` when the answer that asked for it was not seen.
+        duration_ms: from the end of that answer to the start of this call: what the tool took, and whatever the
+            application did besides.
+        failed: whether the application says that the tool failed; ``None`` where the wire cannot say.
+        result_bytes: length of the result, in bytes of UTF-8.
+    """
+
+    id: str
+    name: str | None = None
+    duration_ms: int | None = None
+    failed: bool | None = None
+    result_bytes: int = 0
+
+
 class ProviderError(msgspec.Struct, frozen=True):
     """What the provider said was wrong, in its own words."""
 
@@ -168,6 +187,7 @@ class CallEvent(msgspec.Struct, frozen=True, kw_only=True):
         contradictions: what did not fit together in the provider's figures.
         first_token_ms: from the start to the first byte of the answer's content.
         duration_ms: from the start to the end.
+        tool_results: the results of earlier answers' tool calls that the request carried.
         attempt: 1 for the first try, 2 for its first retry …
     """
 
@@ -193,6 +213,7 @@ class CallEvent(msgspec.Struct, frozen=True, kw_only=True):
     provider_cost: Money | None = None
     parts: tuple[Part, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
+    tool_results: tuple[ToolResult, ...] = ()
     first_token_ms: int | None = None
     duration_ms: int | None = None
     attempt: int = 1

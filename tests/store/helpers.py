@@ -25,6 +25,7 @@ from taximeter.event import (
     RateCardRef,
     Scope,
     ToolCall,
+    ToolResult,
 )
 from taximeter.money import Money
 from taximeter.store import Store, open_store
@@ -170,6 +171,17 @@ events = st.builds(
     cost=st.none() | moneys,
     provider_cost=st.none() | moneys,
     parts=_parts,
+    tool_results=st.lists(
+        st.builds(
+            ToolResult,
+            id=_texts,
+            name=_maybe_text,
+            duration_ms=st.none() | st.integers(0, 10**9),
+            failed=st.none() | st.booleans(),
+            result_bytes=st.integers(0, 10**9),
+        ),
+        max_size=2,
+    ).map(tuple),
     tool_calls=st.lists(
         st.builds(ToolCall, id=_maybe_text, name=_texts, argument_bytes=st.integers(0, 10**9)), max_size=2
     ).map(tuple),

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import msgspec
 
+from taximeter.usage import Usage
 from taximeter.wire import Reader, Reading, Route
 from taximeter.wire.eventstream import encode_message
 
@@ -109,6 +110,12 @@ def feed(
     for chunk in chunks:
         reader.feed(chunk)
     return reader.close(cut=cut)
+
+
+def counted(reading: Reading) -> Usage:
+    """The usage, which must be known."""
+    assert reading.usage is not None
+    return reading.usage
 
 
 def kinds(reading: Reading) -> list[tuple[str, str]]:

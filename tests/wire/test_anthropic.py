@@ -11,6 +11,7 @@ from tests.wire.making import (
     EXACT,
     Json,
     claude,
+    counted,
     dump,
     kinds,
     message_end,
@@ -48,7 +49,7 @@ def test_whole_body() -> None:
         cache_write_1h_tokens=100,
         output_tokens=7,
     )
-    assert reading.usage.leaves()["input_tokens"] == 10
+    assert counted(reading).leaves()["input_tokens"] == 10
     assert (reading.response_model, reading.response_id, reading.finish_reason) == (
         "claude-opus-4-8",
         "msg_1",
@@ -66,7 +67,7 @@ def test_old_deltas_have_output_only() -> None:
 
 
 def test_deltas_replace_every_figure_that_they_repeat() -> None:
-    """With server tools the input grows while the message runs: 2,068 at first, 22,397 in the end, and the cache too."""
+    """With server tools the input grows while it runs, from 2,068 at first to 22,397 in the end; so does the cache."""
     start = {"input_tokens": 2068, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 2}
     end = {
         "input_tokens": 22_397,
@@ -118,7 +119,7 @@ def test_a_split_that_does_not_cover_the_writes(*, streamed: bool) -> None:
         cache_write_1h_tokens=0,
         output_tokens=5,
     )
-    assert reading.usage.leaves()["cache_write_tokens"] == 400
+    assert counted(reading).leaves()["cache_write_tokens"] == 400
     assert kinds(reading) == [("details_incomplete", "cache_write_tokens")]
 
 

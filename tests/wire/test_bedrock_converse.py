@@ -45,7 +45,7 @@ STOP = message("messageStop", {"stopReason": "end_turn", "p": "ab"})
 
 
 def test_whole_body() -> None:
-    """inputTokens excludes the cache: 10 + 60 + 300 = 370; no answer names a model."""
+    """The count inputTokens excludes the cache: 10 + 60 + 300 = 370; no answer names a model."""
     reading = read("bedrock.converse", body(usage(10, 7, 60, 300)), provider="bedrock", model="anthropic.claude-x")
     assert reading.usage == Usage(input_tokens=370, cache_read_tokens=60, cache_write_tokens=300, output_tokens=7)
     assert reading.contradictions == ()
@@ -62,7 +62,7 @@ def test_duplicates_with_another_name() -> None:
 
 
 def test_cache_by_time_to_live() -> None:
-    """cacheDetails split what was written by how long it lives."""
+    """The cacheDetails split what was written by how long it lives."""
     details = [{"ttl": "5m", "inputTokens": 200}, {"ttl": "1h", "inputTokens": 100}]
     reading = read("bedrock.converse", body(usage(10, 7, 0, 300, cacheDetails=details)), provider="bedrock")
     assert reading.usage == Usage(
@@ -83,7 +83,7 @@ def test_a_total_that_is_not_the_sum() -> None:
 
 
 def test_stream() -> None:
-    """messageStop says why it ended, the metadata after it what was counted."""
+    """A messageStop says why it ended, the metadata after it what was counted."""
     end = message("metadata", {"usage": usage(10, 7, 60), "metrics": {"latencyMs": 9}, "p": "abcd"})
     reading = read("bedrock.converse", stream(STOP, end), provider="bedrock", content_type=EVENTS)
     assert reading.usage == Usage(input_tokens=70, cache_read_tokens=60, cache_write_tokens=0, output_tokens=7)
@@ -92,7 +92,7 @@ def test_stream() -> None:
 
 
 def test_stream_without_metadata() -> None:
-    """messageStop alone is not the end: the usage is unknown and the stream not complete."""
+    """A messageStop alone is not the end: the usage is unknown and the stream not complete."""
     reading = read("bedrock.converse", stream(STOP), provider="bedrock", content_type=EVENTS)
     assert (reading.usage, reading.usage_source) == (None, "unknown")
     assert (reading.finish_reason, reading.complete) == ("end_turn", False)
@@ -105,9 +105,7 @@ def test_gpt_56_counts_its_cache_twice_in_streams() -> None:
     end = message("metadata", {"usage": counted})
     model = "openai.gpt-5.6-sol"
     reading = read("bedrock.converse", stream(STOP, end), provider="bedrock", model=model, content_type=EVENTS)
-    assert reading.usage == Usage(
-        input_tokens=4995, cache_read_tokens=0, cache_write_tokens=4993, output_tokens=19
-    )
+    assert reading.usage == Usage(input_tokens=4995, cache_read_tokens=0, cache_write_tokens=4993, output_tokens=19)
     assert kinds(reading) == [("sources_disagree", "input_tokens")]
     whole = read("bedrock.converse", body(usage(2, 19, 0, 4993)), provider="bedrock", model=model)
     assert whole.usage == reading.usage

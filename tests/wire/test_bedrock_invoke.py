@@ -259,10 +259,36 @@ def test_exception() -> None:
     assert reading.complete is False
 
 
-def test_no_base64() -> None:
-    """A chunk that is no base64 is a fault; what came before it counts."""
+def test_metrics_are_the_last_word_where_the_body_has_none() -> None:
+    """A message whose closing figures never came is counted by Amazon's metrics, not by its opening ones."""
+    events: list[Json] = [message_start({"input_tokens": 10, "output_tokens": 1}), *text_block("Hi")]
+    events.append({"type": "message_stop", **metrics(10, 6, cacheReadInputTokenCount=60)})
+    reading = streamed("anthropic.claude-opus-4-8", *events)
+    assert reading.usage == Usage(input_tokens=70, cache_read_tokens=60, output_tokens=6)
+    assert (reading.usage_source, reading.complete) == ("reported", True)
+
+
+def test_guardrail_in_the_models_stead() -> None:
+    """A stream that a guardrail wrote, without metrics, invoked no model: its figures are no usage."""
+    opening = message_start({"input_tokens": 0, "output_tokens": 0})
+    opening["amazon-bedrock-guardrailAction"] = "INTERVENED"
+    reading = streamed("anthropic.claude-opus-4-8", opening, *text_block("No."), *message_end({"output_tokens": 0}))
+    assert (reading.usage, reading.usage_source) == (None, "unknown")
+
+
+@pytest.mark.parametrize("encoded", ["%", "abc", "AAAA"])
+def test_no_base64(encoded: str) -> None:
+    """A chunk that is no base64, or no JSON in it, is a fault; what came before it counts."""
     start = chunks(message_start({"input_tokens": 10, "output_tokens": 1}))
-    reading = read("bedrock.invoke", start + message("chunk", {"bytes": "%"}), content_type=EVENTS)
+    reading = read("bedrock.invoke", start + message("chunk", {"bytes": encoded}), content_type=EVENTS)
     assert reading.fault is not None
     assert reading.usage is not None
     assert reading.usage.input_tokens == 10
+
+
+def test_messages_of_other_names() -> None:
+    """Messages that are no chunks are passed over."""
+    body = message("initial-response", {}) + chunks(message_start({"input_tokens": 10, "output_tokens": 1}))
+    reading = read("bedrock.invoke", body + message("chunk", {"p": "abc"}), content_type=EVENTS)
+    assert reading.usage is not None
+    assert (reading.usage.input_tokens, reading.fault) == (10, None)

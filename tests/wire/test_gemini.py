@@ -6,7 +6,7 @@ import pytest
 
 from taximeter.event import ProviderError, ToolCall
 from taximeter.usage import Usage
-from tests.wire.making import Json, dump, gemini_chunk, kinds, read, sse, tokens
+from tests.wire.making import Json, counted, dump, gemini_chunk, kinds, read, sse, tokens
 
 USAGE = tokens(12, 7, 154, thoughtsTokenCount=135)
 COUNTED = Usage(input_tokens=12, output_tokens=142, output_reasoning_tokens=135)
@@ -62,7 +62,7 @@ def test_the_traffic_type_alone_takes_no_counts_back() -> None:
 
 
 def test_tools_put_into_the_prompt() -> None:
-    """toolUsePromptTokenCount is outside the prompt and is input: 20 + 1000; total 1,030 = 20 + 10 + 1000."""
+    """The count toolUsePromptTokenCount is outside the prompt and is input: 20 + 1000; total 1,030 = 20 + 10 + 1000."""
     usage = tokens(20, 10, 1030, toolUsePromptTokenCount=1000)
     reading = read("gemini.generate", gemini_chunk("Hi", finish="STOP", usage=usage))
     assert reading.usage == Usage(input_tokens=1020, input_tool_tokens=1000, output_tokens=10)
@@ -100,6 +100,33 @@ def test_modalities(*, enums: bool) -> None:
     )
 
 
+def test_modalities_of_what_tools_put_in() -> None:
+    """Pictures that a tool put in are tool tokens and pictures: 258 of 1,020, beside 100 of the prompt's own."""
+    usage = tokens(
+        200,
+        10,
+        1030,
+        toolUsePromptTokenCount=820,
+        promptTokensDetails=[{"modality": "TEXT", "tokenCount": 100}, {"modality": "IMAGE", "tokenCount": 100}],
+        toolUsePromptTokensDetails=[{"modality": "TEXT", "tokenCount": 562}, {"modality": "IMAGE", "tokenCount": 258}],
+    )
+    found = counted(read("gemini.generate", gemini_chunk("Hi", finish="STOP", usage=usage)))
+    assert found == Usage(
+        input_tokens=1020,
+        input_tool_tokens=820,
+        input_image_tokens=358,
+        input_image_tool_tokens=258,
+        output_tokens=10,
+    )
+    assert found.leaves() == {
+        "input_tokens": 100,
+        "input_tool_tokens": 562,
+        "input_image_tokens": 100,
+        "input_image_tool_tokens": 258,
+        "output_tokens": 10,
+    }
+
+
 def test_a_modality_told_twice() -> None:
     """Details that repeat a modality are added up."""
     details = [{"modality": "IMAGE", "tokenCount": 258}, {"modality": "IMAGE", "tokenCount": 258}]
@@ -116,15 +143,15 @@ def test_modalities_of_the_cache() -> None:
         promptTokensDetails=[{"modality": "TEXT", "tokenCount": 600}, {"modality": "AUDIO", "tokenCount": 400}],
         cacheTokensDetails=[{"modality": "TEXT", "tokenCount": 450}, {"modality": "AUDIO", "tokenCount": 150}],
     )
-    counted = read("gemini.generate", gemini_chunk("Hi", finish="STOP", usage=usage)).usage
-    assert counted == Usage(
+    found = counted(read("gemini.generate", gemini_chunk("Hi", finish="STOP", usage=usage)))
+    assert found == Usage(
         input_tokens=1000,
         cache_read_tokens=600,
         input_audio_tokens=400,
         cache_audio_read_tokens=150,
         output_tokens=5,
     )
-    assert counted.leaves() == {
+    assert found.leaves() == {
         "input_tokens": 150,
         "cache_read_tokens": 450,
         "input_audio_tokens": 250,
@@ -190,7 +217,7 @@ def test_a_total_that_is_not_the_sum() -> None:
 # ---- framing
 
 
-CHUNKS = [gemini_chunk("Gо{]}", usage=tokens(12, 1)), gemini_chunk('"\\', usage=tokens(12, 2))]
+CHUNKS = [gemini_chunk("Go{]}", usage=tokens(12, 1)), gemini_chunk('"\\', usage=tokens(12, 2))]
 LAST = gemini_chunk(".", finish="STOP", usage=USAGE)
 
 
@@ -208,7 +235,7 @@ def test_array() -> None:
 
 
 def test_whole_answer_as_an_event() -> None:
-    """generateContent with alt=sse answers with one event."""
+    """A generateContent with alt=sse answers with one event."""
     reading = read("gemini.generate", sse(LAST, end=b"\r\n"), provider="google")
     assert (reading.usage, reading.stream, reading.complete) == (COUNTED, True, True)
 
@@ -234,8 +261,7 @@ def test_error_in_an_array() -> None:
 def test_http_error(*, listed: bool) -> None:
     """An HTTP error, bare or in an array of one."""
     error: Json = {"error": {"code": 429, "message": "Quota", "status": "RESOURCE_EXHAUSTED"}}
-    body = [error] if listed else error
-    reading = read("gemini.generate", body, status=429, provider="google")
+    reading = read("gemini.generate", dump([error] if listed else error), status=429, provider="google")
     assert reading.error == ProviderError(type="RESOURCE_EXHAUSTED", code="429", message="Quota")
     assert reading.usage is None
 
@@ -319,86 +345,3 @@ def test_embedding_with_usage() -> None:
     details = [{"modality": "TEXT", "tokenCount": 4}, {"modality": "IMAGE", "tokenCount": 258}]
     body: Json = {"embedding": {}, "usageMetadata": {"promptTokenCount": 262, "promptTokenDetails": details}}
     assert read("gemini.embed", body).usage == Usage(input_tokens=262, input_image_tokens=258)
-
-
-# ---- interactions
-
-
-INTERACTION: Json = {
-    "total_input_tokens": 20,
-    "total_output_tokens": 10,
-    "total_thought_tokens": 135,
-    "total_tool_use_tokens": 1000,
-    "total_cached_tokens": 16,
-    "total_tokens": 1165,
-    "input_tokens_by_modality": [{"modality": "text", "tokens": 20}, {"modality": "audio", "tokens": 4}],
-}
-INTERACTED = Usage(
-    input_tokens=1020,
-    input_tool_tokens=1000,
-    cache_read_tokens=16,
-    input_audio_tokens=4,
-    output_tokens=145,
-    output_reasoning_tokens=135,
-)
-
-
-def interaction(status: str, usage: object = None) -> Json:
-    """An interaction object."""
-    return {"id": "int_1", "model": "gemini-3-flash", "status": status, "usage": usage}
-
-
-def test_interaction() -> None:
-    """Thoughts are outside the output, tools outside the input: 20 + 1000 + 10 + 135 = 1,165."""
-    reading = read("gemini.interactions", interaction("completed", INTERACTION), provider="google")
-    assert reading.usage == INTERACTED
-    assert reading.contradictions == ()
-    assert (reading.response_model, reading.finish_reason) == ("gemini-3-flash", "completed")
-
-
-@pytest.mark.parametrize("done", [False, True])
-def test_interaction_stream(*, done: bool) -> None:
-    """Usage comes with interaction.completed; newer streams end with ``[DONE]``."""
-    body = sse(
-        {"event_type": "interaction.created", "interaction": interaction("in_progress")},
-        {"event_type": "step.start", "index": 0, "step": {"type": "model_output"}},
-        {"event_type": "step.delta", "index": 0, "delta": {"type": "text", "text": "Good"}},
-        {"event_type": "step.delta", "index": 0, "delta": {"type": "text", "text": " day"}},
-        {"event_type": "step.stop", "index": 0},
-        {"event_type": "interaction.completed", "interaction": interaction("completed", INTERACTION)},
-        done=done,
-    )
-    reading = read("gemini.interactions", body, provider="google")
-    assert reading.usage == INTERACTED
-    assert (reading.usage_source, reading.complete, reading.text_bytes) == ("reported", True, len(b"Good day"))
-
-
-def test_interaction_with_running_usage() -> None:
-    """Older streams repeat a running usage in their metadata; the last figures count."""
-    body = sse(
-        {"event_type": "content.delta", "index": 0, "delta": {"type": "text", "text": "Good"}},
-        {"event_type": "content.stop", "index": 0, "metadata": {"usage": {"total_input_tokens": 20}}},
-        {
-            "event_type": "interaction.complete",
-            "interaction": interaction("completed"),
-            "metadata": {"usage": INTERACTION},
-        },
-    )
-    assert read("gemini.interactions", body, provider="google").usage == INTERACTED
-
-
-def test_interaction_that_calls_a_function() -> None:
-    """A function call of an interaction, its arguments as an object."""
-    step: Json = {"type": "function_call", "id": "c1", "name": "weather", "arguments": {"city": "Rome"}}
-    body = {**interaction("requires_action", INTERACTION), "steps": [step]}
-    reading = read("gemini.interactions", body, provider="google")
-    assert reading.tool_calls == (ToolCall(id="c1", name="weather", argument_bytes=15),)
-    assert reading.finish_reason == "requires_action"
-
-
-def test_interaction_that_fails() -> None:
-    """An error event is the provider's error."""
-    error: Json = {"event_type": "error", "error": {"code": 503, "message": "Overloaded"}}
-    reading = read("gemini.interactions", sse(error), provider="google")
-    assert reading.error == ProviderError(code="503", message="Overloaded")
-    assert reading.complete is False

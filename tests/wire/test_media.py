@@ -9,7 +9,7 @@ import pytest
 from taximeter.event import ProviderError
 from taximeter.money import Money
 from taximeter.usage import Usage
-from tests.wire.making import EXACT, Json, kinds, read, sse
+from tests.wire.making import EXACT, Json, counted, kinds, read, sse
 
 # ---- embeddings
 
@@ -58,9 +58,7 @@ def test_image() -> None:
     """The output's details tell pictures from text."""
     usage = {**IMAGE, "output_tokens_details": {"image_tokens": 1000, "text_tokens": 56}}
     reading = read("openai.images", {"created": 1_780_000_000, "data": [{"b64_json": "x"}], "usage": usage})
-    assert reading.usage == Usage(
-        input_tokens=60, input_image_tokens=50, output_tokens=1056, output_image_tokens=1000
-    )
+    assert reading.usage == Usage(input_tokens=60, input_image_tokens=50, output_tokens=1056, output_image_tokens=1000)
     assert reading.contradictions == ()
 
 
@@ -113,7 +111,7 @@ def test_transcription_by_tokens() -> None:
 def test_transcription_by_duration(written: str, seconds: Decimal | int) -> None:
     """Seconds are kept exactly as they are written."""
     body: Json = {"text": "Good day.", "usage": {"type": "duration", "seconds": EXACT(written)}}
-    usage = read("openai.transcriptions", body).usage
+    usage = counted(read("openai.transcriptions", body))
     assert usage == Usage(audio_seconds=seconds, input_audio_seconds=seconds)
     assert str(usage.input_audio_seconds) == written
 
@@ -204,6 +202,10 @@ def test_huggingface_error() -> None:
     """An error is a text."""
     reading = read("huggingface.inference", {"error": "Model is loading", "estimated_time": 20}, status=503)
     assert reading.error == ProviderError(message="Model is loading")
+    body = sse({"index": 1, "token": {"text": "Hi"}}, {"error": "out of memory", "error_type": "generation"})
+    streamed = read("huggingface.inference", body)
+    assert streamed.error == ProviderError(message="out of memory")
+    assert streamed.complete is False
 
 
 def test_vertex_predict() -> None:
@@ -217,6 +219,8 @@ def test_vertex_predict() -> None:
     body = {"predictions": [], "metadata": {"billableCharacterCount": 30}}
     assert read("vertex.predict", body, provider="vertex").usage == Usage(input_characters=30)
     assert read("vertex.predict", {"predictions": [{"bytesBase64Encoded": "x"}]}).usage is None
+    body = {"predictions": [], "metadata": {"tokenMetadata": {"inputTokenCount": {"totalTokens": 9}}}}
+    assert read("vertex.predict", body).usage == Usage(input_tokens=9)
 
 
 def test_workers_ai() -> None:
@@ -236,3 +240,16 @@ def test_workers_ai_error() -> None:
     body: Json = {"result": None, "success": False, "errors": [{"code": 7009, "message": "Bad model"}]}
     reading = read("cloudflare.run", body, provider="cloudflare")
     assert reading.error == ProviderError(code="7009", message="Bad model")
+
+
+# ---- documents
+
+
+def test_pages_of_a_document() -> None:
+    """Mistral's OCR is billed by the page, pages that were annotated apart."""
+    body: Json = {"model": "mistral-ocr", "pages": [], "usage_info": {"pages_processed": 29, "doc_size_bytes": 9}}
+    reading = read("mistral.ocr", body, provider="mistral")
+    assert (reading.usage, reading.response_model) == (Usage(input_document_pages=29), "mistral-ocr")
+    annotated = read("mistral.ocr", {**body, "document_annotation": "{}"}, provider="mistral")
+    assert annotated.usage == Usage(input_document_pages=29, input_annotated_document_pages=29)
+    assert read("mistral.ocr", {"model": "mistral-ocr", "pages": []}).usage is None

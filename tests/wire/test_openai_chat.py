@@ -6,7 +6,7 @@ import pytest
 
 from taximeter.event import ProviderError
 from taximeter.usage import Usage
-from tests.wire.making import Json, chat_body, chat_chunk, chat_usage, dump, kinds, read, sse, usage_chunk
+from tests.wire.making import Json, chat_body, chat_chunk, chat_usage, counted, dump, kinds, read, sse, usage_chunk
 
 USAGE = chat_usage(12, 7)
 COUNTED = Usage(input_tokens=12, output_tokens=7)
@@ -27,7 +27,7 @@ def test_whole_body() -> None:
 def test_cache_is_inside_the_prompt() -> None:
     """prompt_tokens includes what was read from the cache and what was written: 4020 = 4012 written + 8."""
     details = {"cached_tokens": 0, "cache_write_tokens": 4012}
-    usage = read("openai.chat", chat_body(chat_usage(4020, 5, prompt_tokens_details=details))).usage
+    usage = counted(read("openai.chat", chat_body(chat_usage(4020, 5, prompt_tokens_details=details))))
     assert usage == Usage(input_tokens=4020, cache_read_tokens=0, cache_write_tokens=4012, output_tokens=5)
     assert usage.leaves()["input_tokens"] == 8
 
@@ -138,7 +138,7 @@ def test_obfuscation_is_no_text() -> None:
 def test_usage_is_not_searched_for(nested: str) -> None:
     """A ``usage`` somewhere inside the answer is not the answer's usage."""
     inner: Json = {"usage": chat_usage(999, 999), "usageMetadata": {"promptTokenCount": 999}}
-    body = sse(chat_chunk("Hi", **{nested: inner}), chat_chunk(finish="stop", **{nested: inner}), done=True)
+    body = sse({**chat_chunk("Hi"), nested: inner}, {**chat_chunk(finish="stop"), nested: inner}, done=True)
     assert read("openai.chat", body).usage is None
 
 
@@ -285,6 +285,15 @@ def test_legacy_completions_without_completion_tokens() -> None:
     body: Json = {"model": "m", "choices": [{"text": "", "index": 0, "finish_reason": "stop"}], "usage": usage}
     reading = read("openai.completions", body)
     assert reading.usage == Usage(input_tokens=5)
+    assert reading.contradictions == ()
+
+
+def test_legacy_completions_with_a_total_alone() -> None:
+    """Where completion_tokens is missing and the total has more, the rest is the completion: 8 - 5 = 3."""
+    usage = {"prompt_tokens": 5, "total_tokens": 8}
+    body: Json = {"model": "m", "choices": [{"text": "Hi.", "index": 0, "finish_reason": "stop"}], "usage": usage}
+    reading = read("openai.completions", body)
+    assert reading.usage == Usage(input_tokens=5, output_tokens=3)
     assert reading.contradictions == ()
 
 

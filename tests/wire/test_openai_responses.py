@@ -7,7 +7,7 @@ import pytest
 from taximeter.event import ProviderError, ToolCall
 from taximeter.money import Money
 from taximeter.usage import Usage
-from tests.wire.making import Json, kinds, read, response, response_event, sse
+from tests.wire.making import Json, counted, kinds, read, response, response_event, sse
 
 USAGE: Json = {
     "input_tokens": 100,
@@ -40,7 +40,7 @@ def test_whole_body() -> None:
     """Input includes the cache, output includes reasoning."""
     reading = read("openai.responses", response(USAGE))
     assert reading.usage == COUNTED
-    assert reading.usage.leaves()["input_tokens"] == 10
+    assert counted(reading).leaves()["input_tokens"] == 10
     assert (reading.response_model, reading.response_id, reading.created) == ("gpt-5.2", "resp_1", 1_780_000_000)
     assert (reading.finish_reason, reading.stream, reading.complete) == ("completed", False, None)
 

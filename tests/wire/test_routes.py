@@ -6,6 +6,7 @@ import pytest
 
 from taximeter.errors import WireError
 from taximeter.wire import APIS, Reader, Route, recognise
+from taximeter.wire.routes import may_be_metered
 
 OPENAI = "api.openai.com"
 AZURE = "my-resource.openai.azure.com"
@@ -56,7 +57,14 @@ ROUTES: list[tuple[str, str, str, str, str | None, bool | None]] = [
     (VERTEX, PUBLISHERS + "/anthropic/models/c:streamRawPredict", "anthropic.messages", "vertex", "c", True),
     (VERTEX, PUBLISHERS + "/mistralai/models/m:rawPredict", "openai.chat", "vertex", "m", None),
     (VERTEX, "/v1/projects/p/locations/l/endpoints/openapi/chat/completions", "openai.chat", "vertex", None, None),
-    ("aiplatform.googleapis.com", PUBLISHERS + "/google/models/g:generateContent", "gemini.generate", "vertex", "g", False),
+    (
+        "aiplatform.googleapis.com",
+        PUBLISHERS + "/google/models/g:generateContent",
+        "gemini.generate",
+        "vertex",
+        "g",
+        False,
+    ),
     # Bedrock: ids with a colon come percent-encoded, ARNs with their slash
     (BEDROCK, "/model/anthropic.claude-v2%3A1/converse", "bedrock.converse", "bedrock", "anthropic.claude-v2:1", False),
     (BEDROCK, "/model/us.amazon.nova-v1:0/converse-stream", "bedrock.converse", "bedrock", "us.amazon.nova-v1:0", True),
@@ -156,7 +164,12 @@ ROUTES: list[tuple[str, str, str, str, str | None, bool | None]] = [
 
 @pytest.mark.parametrize(("host", "path", "api", "provider", "model", "stream"), ROUTES)
 def test_routes(  # noqa: PLR0913, PLR0917 - the columns of the table
-    host: str, path: str, api: str, provider: str, model: str | None, stream: bool | None  # noqa: FBT001
+    host: str,
+    path: str,
+    api: str,
+    provider: str,
+    model: str | None,
+    stream: bool | None,  # noqa: FBT001
 ) -> None:
     """Host and path say how a call is read, who is called, and where they can the model and whether it streams."""
     assert recognise("POST", host, path) == Route(api=api, provider=provider, model=model, stream=stream)
@@ -192,12 +205,22 @@ def test_what_is_no_metered_call(method: str, host: str, path: str) -> None:
     assert recognise(method, host, path) is None
 
 
+@pytest.mark.parametrize("path", [path for _, path, *_ in ROUTES])
+def test_the_quick_look_lets_nothing_slip(path: str) -> None:
+    """Whatever is metered passes the quick look as well, with its query or without."""
+    assert may_be_metered(path)
+    assert may_be_metered(path + "?api-version=2026-01-01&key=a:b/c")
+
+
+def test_the_quick_look_turns_most_away() -> None:
+    """Pages and files of other kinds need no further look."""
+    assert not any(map(may_be_metered, ["/v1/files", "/index.html", "/v1/models", "/api/tags?x=/v1/completions"]))
+
+
 def test_fetching_what_ran_in_the_background() -> None:
     """The GET of a response or an interaction by its id is metered: it carries the usage that the POST had not."""
     assert recognise("GET", OPENAI, "/v1/responses/resp_1") == Route(api="openai.responses", provider="openai")
-    assert recognise("get", GOOGLE, "/v1beta/interactions/int_1") == Route(
-        api="gemini.interactions", provider="google"
-    )
+    assert recognise("get", GOOGLE, "/v1beta/interactions/int_1") == Route(api="gemini.interactions", provider="google")
 
 
 def test_every_format_has_a_route() -> None:

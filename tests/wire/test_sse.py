@@ -132,10 +132,8 @@ def test_long_lines(size: int) -> None:
 def test_event_without_end(monkeypatch: pytest.MonkeyPatch, size: int, ending: bytes) -> None:
     """An event larger than the limit is refused, whether it ends or not, and comes at once or in pieces."""
     monkeypatch.setattr("taximeter.wire.sse.MAX_EVENT_BYTES", 1000)
-    framing = SseFraming(lambda *_: None, lambda _: None, IdlePattern())
     with pytest.raises(WireError, match="an event of more than 1000 bytes"):
-        for piece in pieces(b"data: " + b"x" * 5000 + ending, size):
-            framing.feed(piece)
+        cut(b"data: " + b"x" * 5000 + ending, size)
 
 
 def test_event_without_end_leaves_what_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,9 +148,7 @@ def test_event_without_end_leaves_what_was_read(monkeypatch: pytest.MonkeyPatch)
 
 def test_long_text_and_then_usage() -> None:
     """Usage behind an event of over a megabyte is found."""
-    body = sse(
-        chat_chunk("x" * 1_200_000), chat_chunk(finish="stop", usage=chat_usage(12, 7)), done=True, end=b"\r\n"
-    )
+    body = sse(chat_chunk("x" * 1_200_000), chat_chunk(finish="stop", usage=chat_usage(12, 7)), done=True, end=b"\r\n")
     reading = read("openai.chat", body, split=4096)
     assert reading.usage == Usage(input_tokens=12, output_tokens=7)
     assert reading.text_bytes == 1_200_000

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Connection, Row, Select, Table, select
 
-from taximeter.event import CallEvent, Correction, Cost, Part, ProviderError, Scope, ToolCall
+from taximeter.event import CallEvent, Correction, Cost, Part, ProviderError, Scope, ToolCall, ToolResult
 from taximeter.store import clock, schema
 from taximeter.store.limbs import join
 from taximeter.usage import Contradiction, Usage
@@ -28,6 +28,7 @@ class _Children(NamedTuple):
     parts: dict[int, list[Record]]
     tags: dict[int, list[Record]]
     tool_calls: dict[int, list[Record]]
+    tool_results: dict[int, list[Record]]
 
 
 def read_events(connection: Connection, statement: Select[Any]) -> Generator[CallEvent]:
@@ -61,7 +62,8 @@ def _children(connection: Connection, page: Sequence[Record]) -> _Children:
     records = {row.record_seq for row in page}
     parts = _by_event(connection, schema.parts, seqs)
     current = {seq: [part for part in found if part.record_seq in records] for seq, found in parts.items()}
-    return _Children(current, _by_event(connection, schema.tags, seqs), _by_event(connection, schema.tool_calls, seqs))
+    others = (_by_event(connection, table, seqs) for table in (schema.tags, schema.tool_calls, schema.tool_results))
+    return _Children(current, *others)
 
 
 def _by_event(connection: Connection, table: Table, seqs: list[int]) -> dict[int, list[Record]]:
@@ -98,6 +100,10 @@ def _event(row: Record, children: _Children) -> CallEvent:
         parts=tuple(_part(part) for part in children.parts.get(row.seq, ()) if part.stated),
         tool_calls=tuple(
             ToolCall(call.id, call.name, call.argument_bytes) for call in children.tool_calls.get(row.seq, ())
+        ),
+        tool_results=tuple(
+            ToolResult(found.id, found.name, found.duration_ms, found.failed, found.result_bytes)
+            for found in children.tool_results.get(row.seq, ())
         ),
         first_token_ms=row.first_token_ms,
         duration_ms=row.duration_ms,

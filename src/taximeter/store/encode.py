@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import Table
 
 from taximeter.errors import StoreError
-from taximeter.event import CallEvent, Correction, Part, ToolCall
+from taximeter.event import CallEvent, Correction, Part, ToolCall, ToolResult
 from taximeter.money import Money
 from taximeter.store import clock, schema
 from taximeter.store.limbs import split
@@ -48,6 +48,7 @@ class Rows:
                 schema.unit_counts,
                 schema.tags,
                 schema.tool_calls,
+                schema.tool_results,
             )
         }
 
@@ -58,6 +59,7 @@ class Rows:
             self._add_parts(seq, seq, event, event.model)
         self.by_table[schema.tags] += _tag_rows(event.scope.tags, seq)
         self.by_table[schema.tool_calls] += _tool_call_rows(event.tool_calls, seq)
+        self.by_table[schema.tool_results] += _tool_result_rows(event.tool_results, seq)
 
     def add_correction(
         self, correction: Correction, *, seq: int, recorded_at: int, event_seq: int, model: str | None
@@ -239,6 +241,11 @@ def _tool_call_rows(tool_calls: tuple[ToolCall, ...], seq: int) -> Iterator[Row]
     for place, call in enumerate(tool_calls):
         size = call.argument_bytes
         yield {"event_seq": seq, "position": place, "id": call.id, "name": call.name, "argument_bytes": size}
+
+
+def _tool_result_rows(results: tuple[ToolResult, ...], seq: int) -> Iterator[Row]:
+    for place, result in enumerate(results):
+        yield {"event_seq": seq, "position": place, **msgspec.structs.asdict(result)}
 
 
 def _text(value: object) -> str:

@@ -166,3 +166,16 @@ tool_calls = Table(
     _number("argument_bytes", required=True),
     sqlite_with_rowid=False,
 )
+
+tool_results = Table(
+    "tool_results",
+    metadata,
+    _event_seq(),
+    _key("position"),
+    _text("id", required=True),
+    _text("name"),
+    _number("duration_ms"),
+    _flag("failed", required=False),
+    _number("result_bytes", required=True),
+    sqlite_with_rowid=False,
+)

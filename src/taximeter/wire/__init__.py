@@ -1,8 +1,20 @@
 """Bytes of a provider's answer in, usage out. See ``README.md`` in this folder."""
 
+from taximeter.wire.asking import Asking, ToolAnswer, read_asking
 from taximeter.wire.format import Route
 from taximeter.wire.reader import Reader
 from taximeter.wire.reading import PartReading, Reading
-from taximeter.wire.routes import APIS, recognise
+from taximeter.wire.routes import APIS, may_be_metered, recognise
 
-__all__ = ["APIS", "PartReading", "Reader", "Reading", "Route", "recognise"]
+__all__ = [
+    "APIS",
+    "Asking",
+    "PartReading",
+    "Reader",
+    "Reading",
+    "Route",
+    "ToolAnswer",
+    "may_be_metered",
+    "read_asking",
+    "recognise",
+]

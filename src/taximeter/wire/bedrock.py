@@ -154,6 +154,8 @@ class BedrockInvoke(Format):
         idle = self._vendor.event(b"", inner)
         if idle is not None:
             self._idle.learn(data, idle)
+        else:
+            self._idle.forget()
         return None
 
     def counts(self) -> dict[str, Count | None] | None:

@@ -17,7 +17,7 @@ _PIECE = 1024 * 1024
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-_ZSTD_SLICE = 256  # a zstd block of 4 bytes can stand for 128 KiB
+_ZSTD_SLICE = 64  # a zstd block of 4 bytes can stand for 128 KiB
 _TEXT_STARTS = (b"{", b"[", b"data:", b"event:", b": ", b"\n", b"\r\n")
 
 
@@ -44,10 +44,15 @@ class _Zlib:
         self._bare = bare
         self._inflate = zlib.decompressobj(-15 if bare else 47)
         self._fresh = True
+        self._held = b""
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        data = chunk
-        while data:
+        data, self._held = self._held + chunk, b""
+        more = False
+        while data or more:
+            if len(data) == 1 and (self._fresh or self._inflate.eof):
+                self._held = data  # only two bytes tell what begins here
+                return
             if self._inflate.eof:
                 if not data.startswith(_GZIP_MAGIC):
                     return  # padding after the end
@@ -64,6 +69,7 @@ class _Zlib:
                 raise WireError(msg) from error
             self._fresh = False
             data = self._inflate.unconsumed_tail or self._inflate.unused_data
+            more = len(piece) == _PIECE  # there may be output whose input is all taken
             if piece:
                 yield piece
 
@@ -76,7 +82,6 @@ class _BrotliStream(Protocol):
 
     def process(self, data: bytes, *, output_buffer_limit: int) -> bytes: ...
     def is_finished(self) -> bool: ...
-    def can_accept_more_data(self) -> bool: ...
 
 
 class _Brotli:
@@ -94,7 +99,7 @@ class _Brotli:
                 if piece:
                     yield piece
                 data = b""
-                if self._stream.is_finished() or self._stream.can_accept_more_data():
+                if not piece or self._stream.is_finished():
                     return
         except self._error as error:
             msg = f"br data cannot be decoded: {error}"

@@ -39,6 +39,7 @@ _QUOTE: Final = 0x22
 _BACKSLASH: Final = 0x5C
 _DIGITS: Final = b"0123456789"
 _STRING: Final = rb'"\s*:\s*"((?:[^"\\\x00-\x1f]++|\\.)*+)"'
+_SEVERAL_LINES: Final = re.compile(rb"[\r\n]data:")
 _TERMINATOR: Final = re.compile(rb"[\r\n]*$")
 
 
@@ -89,6 +90,10 @@ class IdlePattern:
         last, self.last = self.last, None
         return last
 
+    def forget(self) -> None:
+        """Matches nothing until the next :meth:`learn`: an event came after which others like the last may matter."""
+        self.matches = _nothing
+
     def learn(self, event: bytes, idle: IdleText) -> None:
         """Takes the pattern from an idle event, given with its delimiter; keeps none if its strings are not found."""
         self.matches = _nothing
@@ -102,6 +107,8 @@ class IdlePattern:
         if idle.settled_by is not None:
             self._learn_settled(event, start, *idle.settled_by)
         elif idle.numbers:
+            if _SEVERAL_LINES.search(event):
+                return  # what :meth:`take_last` gives must be JSON between its outermost braces
             self._keep(event[:start], b"")
             self._rest = event[end:].translate(None, _DIGITS)
             self.matches = self._differs_in_numbers

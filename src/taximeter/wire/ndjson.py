@@ -35,22 +35,24 @@ class NdjsonFraming:
             while start < len(lines):
                 stop = lines.index(b"\n", start) + 1
                 line = lines[start:stop]
-                if len(line) > MAX_EVENT_BYTES:
-                    msg = f"a line of more than {MAX_EVENT_BYTES} bytes"
-                    raise WireError(msg)
+                _check_size("a line", line)
                 if not self._idle.matches(line) and (data := line.strip()):
                     self._on_event(b"", data, line)
                 start = stop
         self._held += chunk[end:]
-        if len(self._held) > MAX_EVENT_BYTES:
-            msg = f"a line of more than {MAX_EVENT_BYTES} bytes"
-            raise WireError(msg)
+        _check_size("a line", self._held)
 
     def close(self) -> None:
         """Delivers a last line that lacks its end."""
         if data := bytes(self._held).strip():
             self._on_event(b"", data, data)
         self._held.clear()
+
+
+def _check_size(what: str, data: bytes | bytearray) -> None:
+    if len(data) > MAX_EVENT_BYTES:
+        msg = f"{what} of more than {MAX_EVENT_BYTES} bytes"
+        raise WireError(msg)
 
 
 class JsonArrayFraming:
@@ -88,18 +90,17 @@ class JsonArrayFraming:
                     element = bytes(self._held) + chunk[start : token.end()]
                     self._held.clear()
                     start = token.end()
-                    if len(element) > MAX_EVENT_BYTES:
-                        msg = f"an element of more than {MAX_EVENT_BYTES} bytes"
-                        raise WireError(msg)
-                    if not self._idle.matches(element):
-                        self._on_event(b"", element.lstrip(b", \r\n\t"), element)
+                    self._whole(element)
             elif token["end"] != b'"':
                 self._in_string = True
                 self._escaped = token["end"] == b"\\"
         self._held += chunk[start:]
-        if len(self._held) > MAX_EVENT_BYTES:
-            msg = f"an element of more than {MAX_EVENT_BYTES} bytes"
-            raise WireError(msg)
+        _check_size("an element", self._held)
+
+    def _whole(self, element: bytes) -> None:
+        _check_size("an element", element)
+        if not self._idle.matches(element):
+            self._on_event(b"", element.lstrip(b", \r\n\t"), element)
 
     def close(self) -> None:
         """Forgets an element that was cut."""

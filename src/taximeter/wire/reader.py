@@ -196,6 +196,8 @@ class Reader:
         idle = self._format.event(name, document)
         if idle is not None:
             self._idle.learn(raw, idle)
+        else:
+            self._idle.forget()
 
     def _look_at_last(self) -> None:
         """Reads the last event that was passed over although its numbers differed; its text is counted already."""

@@ -205,6 +205,26 @@ _METHODS = frozenset({"POST", "GET"})
 _HF_ROUTER = re.compile(r"^/(?P<backend>[a-z0-9-]+)/(?:openai/|inference/|compatibility/)?(?:v1|v3|api)/")
 
 
+_TAILS: Final = frozenset(
+    """completions responses embeddings multimodalembeddings generations edits variations transcriptions translations
+    speech messages complete rerank reranking chat generate generate_stream summarize embed converse converse-stream
+    invoke invoke-with-response-stream interactions invocations compact ocr""".split()
+)
+"""The last segments of the paths above, except where a model's name comes last."""
+
+_INSIDE: Final = ("/models/", "/ai/run/", "/workers-ai/", "/responses/", "/interactions/")
+
+
+def may_be_metered(path: str) -> bool:
+    """Whether :func:`recognise` need be asked at all: a quick look that lets no metered call slip.
+
+    Args:
+        path: as for :func:`recognise`, the query still on it or not.
+    """
+    tail = path.partition("?")[0].rstrip("/").rpartition("/")[2]
+    return tail in _TAILS or ":" in tail or not tail or any(part in path for part in _INSIDE)
+
+
 def recognise(method: str, host: str, path: str) -> Route | None:
     """How a call to this place is to be read; ``None`` when it is no metered call (files, model lists, token counts).
 

@@ -103,6 +103,9 @@ def _create_other_children() -> None:
     _create_child(
         "tool_calls", key, _text("id"), _text("name", required=True), _number("argument_bytes", required=True)
     )
+    failed = sa.Column("failed", sa.Boolean())
+    result = (_text("id", required=True), _text("name"), _number("duration_ms"), failed)
+    _create_child("tool_results", key, *result, _number("result_bytes", required=True))
 
 
 def _create_child(table: str, key: tuple[str, ...], *columns: sa.Column[Any]) -> None:
