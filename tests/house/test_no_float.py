@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PLACES = ["money.py", "units.py", "usage.py", "event.py", "meter.py", "pricing", "ledger", "wire", "store", "importers"]
+PLACES = ["money.py", "units.py", "usage.py", "event.py", "meter", "pricing", "ledger", "wire", "store", "importers"]
 
 
 def _floats(tree: ast.AST) -> Iterator[tuple[int, str]]:

@@ -206,9 +206,35 @@ _HF_ROUTER = re.compile(r"^/(?P<backend>[a-z0-9-]+)/(?:openai/|inference/|compat
 
 
 _TAILS: Final = frozenset(
-    """completions responses embeddings multimodalembeddings generations edits variations transcriptions translations
-    speech messages complete rerank reranking chat generate generate_stream summarize embed converse converse-stream
-    invoke invoke-with-response-stream interactions invocations compact ocr""".split()
+    [
+        "completions",
+        "responses",
+        "embeddings",
+        "multimodalembeddings",
+        "generations",
+        "edits",
+        "variations",
+        "transcriptions",
+        "translations",
+        "speech",
+        "messages",
+        "complete",
+        "rerank",
+        "reranking",
+        "chat",
+        "generate",
+        "generate_stream",
+        "summarize",
+        "embed",
+        "converse",
+        "converse-stream",
+        "invoke",
+        "invoke-with-response-stream",
+        "interactions",
+        "invocations",
+        "compact",
+        "ocr",
+    ]
 )
 """The last segments of the paths above, except where a model's name comes last."""
 
