@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN ?= .venv/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help setup check format lint types layers test deep coverage bench lock
+.PHONY: help setup check format lint types layers test deep coverage bench soak lock
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -39,8 +39,11 @@ coverage: ## the tests, and which lines and branches they never ran
 	coverage combine -q
 	coverage report
 
-bench: ## every benchmark
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; python "$$script"; done
+bench: ## every benchmark but the soak
+	@set -e; for script in pricing wire journal overhead; do echo "== $$script"; python benchmarks/$$script.py; done
+
+soak: ## ten minutes of 200 streams at once: nothing lost, nothing twice, memory flat
+	python benchmarks/soak.py
 
 lock: ## write requirements/*.txt anew (make lock ARGS=--upgrade)
 	scripts/lock $(ARGS)

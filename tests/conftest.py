@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,7 +26,36 @@ def _captures() -> str | None:
     return None if CAPTURES.is_dir() else "the folder shared/captures does not lie beside the repository"
 
 
-NEEDS: dict[str, Callable[[], str | None]] = {"captures": _captures}
+_LIBRARIES = {
+    "aiohttp": "aiohttp",
+    "anthropic": "anthropic",
+    "boto3": "boto3",
+    "cohere": "cohere",
+    "google-genai": "google.genai",
+    "groq": "groq",
+    "httpx": "httpx",
+    "litellm": "litellm",
+    "mistralai": "mistralai",
+    "ollama": "ollama",
+    "openai": "openai",
+    "requests": "requests",
+    "urllib3": "urllib3",
+}
+"""Libraries that calls are made with, by the name they are installed under, and what is imported of them."""
+
+
+def _importable(name: str) -> str | None:
+    try:
+        found = find_spec(_LIBRARIES[name]) is not None
+    except ModuleNotFoundError:  # of the package around it
+        found = False
+    return None if found else f"{name} is not installed"
+
+
+NEEDS: dict[str, Callable[[], str | None]] = {
+    "captures": _captures,
+    **{name: partial(_importable, name) for name in _LIBRARIES},
+}
 """What a machine may lack: by name, a function that says why it is absent, or ``None`` when it is there."""
 
 

@@ -44,7 +44,7 @@ class ToolResult(msgspec.Struct, frozen=True):
         id: of the tool call.
         name: the tool; ``None`` when the answer that asked for it was not seen.
         duration_ms: from the end of that answer to the start of this call: what the tool took, and whatever the
-            application did besides.
+            application did besides; of a tool that ``taximeter.tool`` is around, its own.
         failed: whether the application says that the tool failed; ``None`` where the wire cannot say.
         result_bytes: length of the result, in bytes of UTF-8.
     """
@@ -261,7 +261,8 @@ def uuid7(unix_ms: int, random: bytes) -> str:
     value = (unix_ms & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(random[:10], "big")
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
-    return str(uuid.UUID(int=value))
+    digits = f"{value:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def content_id(*parts: bytes) -> str:

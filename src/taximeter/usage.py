@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Context, Decimal, Inexact
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -113,10 +114,10 @@ class Usage(Mapping[str, Count]):
     @classmethod
     def total(cls, usages: Iterable[Usage]) -> Usage:
         """The sum of any number of usages."""
-        whole = Usage()
-        for usage in usages:
-            whole += usage
-        return whole
+        first, *others = (*usages,) or (Usage(),)
+        for usage in others:
+            first += usage
+        return first
 
     def leaves(self) -> dict[str, Count]:
         """The disjoint counts behind the inclusive ones: each unit less the present units that it includes.
@@ -148,6 +149,8 @@ def _rebuild(counts: dict[str, Count]) -> Usage:
 
 
 def _checked(unit: str, count: object) -> Count:
+    if type(count) is int and count >= 0 and unit in UNITS:
+        return count
     if unit not in UNITS:
         msg = f"no unit is called {unit!r}; the units are listed in taximeter.units.UNITS"
         raise UsageError(msg)
@@ -167,14 +170,19 @@ def _parts(unit: str, present: Iterable[str]) -> list[str]:
     return [other for other in present if unit in PARENTS[other]]
 
 
+@lru_cache(maxsize=1024)
+def _leaf_order(units: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The units, the finest first, each with those that it includes."""
+    finest_first = sorted(units, key=lambda name: -len(UNITS[name].dimensions))
+    return tuple((unit, tuple(_parts(unit, finest_first))) for unit in finest_first)
+
+
 def _leaves(counts: Mapping[str, Count]) -> dict[str, Count]:
-    leaves: dict[str, Count] = {}
-    for unit in sorted(counts, key=lambda name: -len(UNITS[name].dimensions)):
-        rest = counts[unit]
-        for part in _parts(unit, leaves):
-            rest = minus(rest, leaves[part])
-        leaves[unit] = rest
-    return {unit: leaves[unit] for unit in counts}
+    leaves = dict(counts)
+    for unit, parts in _leaf_order(tuple(counts)):
+        for part in parts:
+            leaves[unit] = minus(leaves[unit], leaves[part])
+    return leaves
 
 
 class Contradiction(msgspec.Struct, frozen=True):
@@ -219,6 +227,8 @@ def consistent(counts: Mapping[str, Count | None]) -> tuple[Usage, tuple[Contrad
         UsageError: as :class:`Usage`.
     """
     given = Usage(**counts)
+    if min(_leaves(given.counts).values(), default=0) >= 0:
+        return given, ()
     fitting = dict(given.counts)
     for _ in range(_MAX_REPAIRS):
         whole, excess = _first_excess(fitting)

@@ -53,6 +53,7 @@ def test_python_examples_of_a_page(page: str, tmp_path: Path, monkeypatch: pytes
             assert not runner.failures, "".join(said)
         else:
             exec(compile(block, f"{page}[{number}]", "exec"), dict(granted))  # noqa: S102 - our own documentation
+    taximeter.uninstrument()
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -253,3 +253,15 @@ def test_pages_of_a_document() -> None:
     annotated = read("mistral.ocr", {**body, "document_annotation": "{}"}, provider="mistral")
     assert annotated.usage == Usage(input_document_pages=29, input_annotated_document_pages=29)
     assert read("mistral.ocr", {"model": "mistral-ocr", "pages": []}).usage is None
+
+
+def test_cloudflare_refuses() -> None:
+    """With an HTTP error the reason stands in a list."""
+    body: Json = {
+        "success": False,
+        "result": None,
+        "errors": [{"code": 7009, "message": "Upstream service unavailable"}],
+    }
+    error = read("cloudflare.run", body, provider="cloudflare", status=502).error
+    assert error is not None
+    assert (error.code, error.message) == ("7009", "Upstream service unavailable")

@@ -119,6 +119,7 @@ ROUTES: list[tuple[str, str, str, str, str | None, bool | None]] = [
     ("[::1]:8080", "/v1/chat/completions", "openai.chat", "[::1]", None, None),
     ("[fe80::1]", "/v1/chat/completions", "openai.chat", "[fe80::1]", None, None),
     ("localhost:4000", "/groq/v1/chat/completions", "openai.chat", "groq", None, None),
+    ("localhost:11434", "/api/embeddings", "ollama", "ollama", None, None),
     # Cloudflare's gateway: account, gateway and provider before the provider's own path
     (CLOUDFLARE, "/v1/acc/gw/openai/chat/completions", "openai.chat", "openai", None, None),
     (CLOUDFLARE, "/v1/acc/gw/anthropic/v1/messages", "anthropic.messages", "anthropic", None, None),

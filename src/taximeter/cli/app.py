@@ -6,6 +6,7 @@ from typing import IO, Any
 
 import click
 
+from taximeter.cli.chat import chat
 from taximeter.cli.completion import completion
 from taximeter.cli.demo import demo
 from taximeter.cli.doctor import doctor
@@ -13,6 +14,8 @@ from taximeter.cli.export import export
 from taximeter.cli.price import price
 from taximeter.cli.read import read
 from taximeter.cli.report import report
+from taximeter.cli.run import run
+from taximeter.cli.simulate import simulate
 from taximeter.errors import TaximeterError
 
 
@@ -49,7 +52,7 @@ def cli() -> None:
     """
 
 
-for _command in (read, report, export, price, doctor, demo, completion):
+for _command in (read, report, export, price, doctor, demo, chat, run, simulate, completion):
     cli.add_command(_command)
 
 

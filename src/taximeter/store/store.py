@@ -8,7 +8,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self, TypeVar
 
-from sqlalchemy import Connection, Engine, func, select, update
+from sqlalchemy import Connection, Engine, bindparam, func, select, update
 
 from taximeter.errors import StoreError
 from taximeter.event import CallEvent, Correction
@@ -17,7 +17,7 @@ from taximeter.store import report as reports
 from taximeter.store.decode import read_corrections, read_events
 from taximeter.store.effective import at_model, effective_events, original_events
 from taximeter.store.encode import Rows
-from taximeter.store.engine import connect, insert, transaction
+from taximeter.store.engine import checkpoint, connect, insert, transaction
 from taximeter.store.location import Location, locate
 from taximeter.store.query import EVERYTHING, Added, Dimension, Query, ReportRow
 from taximeter.store.upgrade import prepare
@@ -26,6 +26,10 @@ _RecordT = TypeVar("_RecordT", CallEvent, Correction)
 
 _SEQ = "seq"
 _LOOKUP = 500  # ids looked up in one statement
+_counters = schema.counters
+_HOLD = update(_counters).where(_counters.c.name == _SEQ).values(value=_counters.c.value).returning(_counters.c.value)
+_COUNT_UP = update(_counters).where(_counters.c.name == _SEQ).values(value=bindparam("last"))
+_KNOWN = select(schema.events.c.id).where(schema.events.c.id.in_(bindparam("ids", expanding=True)))
 
 
 def open_store(url: str | None = None, *, create: bool = True) -> Store:
@@ -136,6 +140,14 @@ class Store:
         with self._transaction(write=False) as connection:
             return connection.execute(select(func.count()).select_from(schema.events)).scalar_one()
 
+    def sync(self) -> None:
+        """Puts what was committed on the disk, where a power cut cannot reach it.
+
+        Raises:
+            StoreError: when the disk fails.
+        """
+        checkpoint(self._engine, self._location)
+
     def close(self) -> None:
         """Closes the file. What was added has long been committed."""
         self._engine.dispose()
@@ -154,14 +166,14 @@ class Store:
 
 def _last_seq(connection: Connection) -> int:
     """The last number given out, with the row that says so held until the commit."""
-    counters = schema.counters
-    held = update(counters).where(counters.c.name == _SEQ).values(value=counters.c.value)
-    return connection.execute(held.returning(counters.c.value)).scalar_one()
+    return connection.execute(_HOLD).scalar_one()
 
 
 def _originals(connection: Connection, batch: list[CallEvent]) -> Iterator[CallEvent]:
     for ids in _pages([event.id for event in batch]):
-        yield from read_events(connection, original_events(ids))
+        known = connection.execute(_KNOWN, {"ids": ids}).scalars().all()
+        if known:  # hardly ever: a batch that was stored before
+            yield from read_events(connection, original_events(list(known)))
 
 
 def _known_corrections(connection: Connection, batch: list[Correction]) -> Iterator[Correction]:
@@ -206,8 +218,7 @@ def _insert(connection: Connection, rows: Rows, last_seq: int) -> None:
     except (UnicodeEncodeError, OverflowError):
         rows.check()  # to name the event; what it does not find is explained as it is
         raise
-    counters = schema.counters
-    connection.execute(update(counters).where(counters.c.name == _SEQ).values(value=last_seq))
+    connection.execute(_COUNT_UP, {"last": last_seq})
 
 
 def _pages(ids: list[str]) -> Iterator[list[str]]:

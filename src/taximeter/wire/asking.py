@@ -14,6 +14,8 @@ import msgspec
 from taximeter.wire.format import Route
 from taximeter.wire.loose import JsonObject, arr, obj, text, utf8_len
 
+_IN_ANSWERS = (b"tool", b"call_output", b"functionResponse", b"\\u")
+"""One of these is in every message that holds the result of a tool; an escape may hide the others."""
 _EDGE = 96
 """How much of a message's beginning and end tells it apart, with its length."""
 
@@ -104,6 +106,9 @@ def _digest(message: msgspec.Raw) -> int:
 def _tool_answers(messages: list[msgspec.Raw]) -> Iterator[ToolAnswer]:
     """The results in the last messages, back to the last that holds none."""
     for raw in reversed(messages):
+        data = bytes(raw)
+        if not any(part in data for part in _IN_ANSWERS):
+            return  # what most messages are: not worth decoding
         try:
             message = obj(_decode(raw))
         except (msgspec.DecodeError, RecursionError):

@@ -99,6 +99,15 @@ def count_usage(call: Format, usage: JsonObject, dialect: Dialect = _STANDARD) -
     return counts
 
 
+_SETTLED: Final = (
+    "output_reasoning_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "input_audio_tokens",
+    "output_citation_tokens",
+)
+
+
 def _settle(  # noqa: PLR0913, PLR0917 - the three figures that must agree, and where to put the answer
     call: Format,
     counts: dict[str, Count | None],
@@ -110,10 +119,7 @@ def _settle(  # noqa: PLR0913, PLR0917 - the three figures that must agree, and 
     """Makes the totals inclusive, and holds them against the provider's own."""
     outside_input = outside_output = 0
     rest = 0 if stated is None else stated - (prompt or 0) - (completion or 0)
-    reasoning, read, written, audio, citations = (
-        int(counts[f"{unit}_tokens"] or 0)
-        for unit in ("output_reasoning", "cache_read", "cache_write", "input_audio", "output_citation")
-    )
+    reasoning, read, written, audio, citations = (int(counts[unit] or 0) for unit in _SETTLED)
     if dialect.citations_outside:
         outside_output += citations
     if dialect.reasoning_outside:
@@ -136,8 +142,14 @@ def _settle(  # noqa: PLR0913, PLR0917 - the three figures that must agree, and 
         call.flag("total_disagrees", "total_tokens", f"the provider's total is {stated}, its counts sum to {listed}")
 
 
+_MODALITIES: Final = {
+    direction: tuple((f"{direction}_{kind}_tokens", f"{kind}_tokens") for kind in ("audio", "image", "video"))
+    for direction in ("input", "output")
+}
+
+
 def _modalities(details: JsonObject, direction: str) -> dict[str, Count | None]:
-    return {f"{direction}_{kind}_tokens": count(details.get(f"{kind}_tokens")) for kind in ("audio", "image", "video")}
+    return {unit: count(details.get(key)) for unit, key in _MODALITIES[direction]}
 
 
 def _tools(usage: JsonObject) -> dict[str, Count | None]:
@@ -147,9 +159,9 @@ def _tools(usage: JsonObject) -> dict[str, Count | None]:
         | obj(usage.get("server_tool_use"))
         | obj(usage.get("server_side_tool_usage_details"))  # xAI
     )
-    found: dict[str, Count | None] = {
-        unit: count(details[key]) for key, unit in _SEARCH_KEYS if details.get(key) is not None
-    }
+    found: dict[str, Count | None] = {}
+    if details:
+        found = {unit: count(details[key]) for key, unit in _SEARCH_KEYS if details.get(key) is not None}
     queries = count(usage.get("num_search_queries"))  # Perplexity's deep research
     if queries:
         found["web_searches"] = queries
@@ -169,7 +181,10 @@ def stated_cost(usage: JsonObject) -> Money | None:
 
 
 def _first(usage: JsonObject, *keys: str) -> int | None:
-    return next((found for key in keys if (found := count(usage.get(key))) is not None), None)
+    for key in keys:
+        if key in usage and (found := count(usage[key])) is not None:
+            return found
+    return None
 
 
 def _or(first: int | None, second: int | None) -> int | None:

@@ -165,7 +165,7 @@ class Format:
     def _check_counts(self) -> None:
         """Flags what stands where a count belongs and is none: a text, a fraction, a negative number."""
         for key, value in obj(self.raw_usage).items():
-            if value is not None and _COUNT_KEY.search(key) and count(value) is None:
+            if count(value) is None and value is not None and _COUNT_KEY.search(key):
                 self.flag("not_a_count", key, f"{key} is {dump(value)[:40]}, which is no count")
 
     # ---- the outcome
@@ -275,6 +275,9 @@ def failure(body: object) -> ProviderError:
     if found is not None:
         return found
     outer = obj(body)
+    listed = arr(outer.get("errors"))
+    if listed and obj(listed[0]):  # Cloudflare
+        return _error_object(obj(listed[0]), outer)
     message = (
         text(outer.get("message"))
         or text(outer.get("Message"))

@@ -63,7 +63,10 @@ def _no_constant(name: str) -> None:
 
 def dump(value: object) -> str:
     """JSON text of a value that :func:`parse` gave, its decimals as it had them."""
-    return _encoder.encode(_encodable(value)).decode()
+    try:
+        return _encoder.encode(value).decode()
+    except UnicodeEncodeError:  # half an emoji
+        return _encoder.encode(_encodable(value)).decode()
 
 
 def _encodable(value: object) -> object:
@@ -107,7 +110,7 @@ def word(value: object) -> str | None:
 
 def count(value: object) -> int | None:
     """The value if it is a count: a whole number that is not negative. ``12.0`` is 12."""
-    if isinstance(value, bool):
+    if value is None or isinstance(value, bool):
         return None
     if isinstance(value, int):
         return value if 0 <= value <= MAX_COUNT else None

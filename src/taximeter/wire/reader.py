@@ -45,14 +45,17 @@ class Reader:
         route: the wire format and who was called.
         status: the HTTP status.
         headers: of the response, in order; names in any case.
+
+    Attributes:
+        headers: the last of each name, names in lower case.
     """
 
     def __init__(self, route: Route, *, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> None:
-        self._headers = {name.lower(): value for name, value in headers}
-        self._format = format_for(route, self._headers)
+        self.headers = {name.lower(): value for name, value in headers}
+        self._format = format_for(route, self.headers)
         self._failed = status >= _HTTP_ERROR
         self._status = status
-        self._type = self._headers.get("content-type", "").lower()
+        self._type = self.headers.get("content-type", "").lower()
         self._sink: Callable[[bytes], None] = self._decide
         self._first = b""
         self._decoder: Decoder | None = None
@@ -94,7 +97,7 @@ class Reader:
         if len(self._first) < _LONGEST_START and not self._closing:
             return
         first, self._first = self._first, b""
-        self._decoder = decoder_for(self._headers.get("content-encoding"), first)
+        self._decoder = decoder_for(self.headers.get("content-encoding"), first)
         self._sink = self._plain if self._decoder is None else self._decode
         self._sink(first)
 

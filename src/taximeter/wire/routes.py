@@ -78,6 +78,7 @@ _PATHS: Final = (
     _path(r"/deployments/(?P<model>[^/]+)/images/(generations|edits)", "openai.images"),
     _path(r"/deployments/(?P<model>[^/]+)/audio/(transcriptions|translations)", "openai.transcriptions"),
     _path(r"/deployments/(?P<model>[^/]+)/audio/speech", "openai.speech"),
+    _path(r"/api/(chat|generate|embed|embeddings)", "ollama"),
     _path(r"/(chat|agents|fim)/completions", "openai.chat"),
     _path(r"/serving-endpoints/(?P<model>[^/]+)/invocations", "openai.chat"),
     _path(r"/cortex/inference:complete", "openai.chat"),
@@ -91,7 +92,6 @@ _PATHS: Final = (
     _path(r"/messages", "anthropic.messages"),
     _path(r"/complete", "anthropic.complete"),
     _path(r"/rerank(ing)?", "rerank", stream=False),
-    _path(r"/api/(chat|generate|embed|embeddings)", "ollama"),
     _path(r"/ocr", "mistral.ocr", stream=False),
     _path(r"/ai/run/(?P<model>.+)", "cloudflare.run"),
     _path(r"/workers-ai/(?P<model>@.+)", "cloudflare.run"),
@@ -238,8 +238,6 @@ _TAILS: Final = frozenset(
 )
 """The last segments of the paths above, except where a model's name comes last."""
 
-_INSIDE: Final = ("/models/", "/ai/run/", "/workers-ai/", "/responses/", "/interactions/")
-
 
 def may_be_metered(path: str) -> bool:
     """Whether :func:`recognise` need be asked at all: a quick look that lets no metered call slip.
@@ -247,8 +245,18 @@ def may_be_metered(path: str) -> bool:
     Args:
         path: as for :func:`recognise`, the query still on it or not.
     """
-    tail = path.partition("?")[0].rstrip("/").rpartition("/")[2]
-    return tail in _TAILS or ":" in tail or not tail or any(part in path for part in _INSIDE)
+    end = path.find("?")
+    tail = (path if end < 0 else path[:end]).rstrip("/").rpartition("/")[2]
+    return (
+        tail in _TAILS
+        or not tail
+        or ":" in tail
+        or "/models/" in path
+        or "/ai/run/" in path
+        or "/workers-ai/" in path
+        or "/responses/" in path
+        or "/interactions/" in path
+    )
 
 
 def recognise(method: str, host: str, path: str) -> Route | None:

@@ -1,0 +1,1 @@
+"""What the measuring scripts start in processes of their own."""

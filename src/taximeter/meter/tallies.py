@@ -1,0 +1,81 @@
+"""The process's running totals, for code that steers by cost."""
+
+from __future__ import annotations
+
+from threading import RLock
+from typing import Final
+
+from taximeter.event import CallEvent
+from taximeter.meter.scope import Tally
+
+DIMENSIONS: Final = ("provider", "api", "project", "user", "operation", "outcome", "model")
+"""What there are totals by. Sessions and turns add up by themselves."""
+
+OTHERS: Final = "(others)"
+"""Stands for what came after the first ten thousand combinations."""
+
+_MOST_CELLS = 10_000
+_Cell = tuple[str | None, ...]
+
+
+class Totals:
+    """Running totals: a tally for each combination that occurs, added up when somebody asks.
+
+    By model, each part of a call counts at its own model, as a call.
+    """
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self._cells: dict[_Cell, Tally] = {}
+        self._models: dict[_Cell, Tally] = {}
+        self._reported: dict[str, dict[str | None, Tally]] = {}
+
+    def add(self, event: CallEvent) -> None:
+        """Counts a call that has ended."""
+        scope = event.scope
+        cell = (event.provider, event.api, scope.project, scope.user, scope.operation, event.outcome)
+        self._tally(self._cells, cell).add(event)
+        if len(event.parts) <= 1:
+            self._tally(self._models, (event.model,)).add(event)
+            return
+        for part in event.parts:
+            if part.billed:
+                self._tally(self._models, (part.model,)).count(part.usage, part.cost.total if part.cost else None)
+
+    def by(self, name: str, *, drain: bool = False) -> dict[str | None, Tally]:
+        """The totals by a dimension.
+
+        Args:
+            name: the dimension.
+            drain: only what has come since the last drain by it, so that each call is reported once.
+
+        Raises:
+            ValueError: for a dimension that there is not.
+        """
+        if name not in DIMENSIONS:
+            msg = f"there are no totals by {name!r}; there are those by {', '.join(DIMENSIONS)}"
+            raise ValueError(msg)
+        cells, place = (self._models, 0) if name == "model" else (self._cells, DIMENSIONS.index(name))
+        now: dict[str | None, Tally] = {}
+        with self._lock:
+            for cell, tally in cells.items():
+                now.setdefault(cell[place], Tally()).merge(tally)
+            if not drain:
+                return now
+            before, self._reported[name] = self._reported.get(name, {}), now
+        return {
+            key: tally.since(before.get(key)) for key, tally in now.items() if tally.calls > _calls(before.get(key))
+        }
+
+    def _tally(self, cells: dict[_Cell, Tally], key: _Cell) -> Tally:
+        tally = cells.get(key)
+        if tally is None:
+            with self._lock:
+                if key not in cells and len(cells) >= _MOST_CELLS:
+                    key = (OTHERS,) * len(key)
+                tally = cells.setdefault(key, Tally())
+        return tally
+
+
+def _calls(tally: Tally | None) -> int:
+    return 0 if tally is None else tally.calls
