@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,15 @@ from taximeter.instrument import uninstrument
 from taximeter.meter import Meter, configure
 from taximeter.meter.listeners import Listeners
 from taximeter.testing import Simulator, running_simulator
+
+
+@pytest.fixture(autouse=True, scope="module")
+def clients_are_let_go() -> Iterator[None]:
+    """Not every SDK's client can be closed: what a module's tests left goes with it, and not in the midst of others."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture
