@@ -28,10 +28,6 @@ class Unit(NamedTuple):
     price_key: str
     dimensions: frozenset[tuple[str, str]]
 
-    def includes(self, other: Unit) -> bool:
-        """Whether every ``other`` counted is counted in this unit too (itself included)."""
-        return self.dimensions <= other.dimensions
-
 
 def _unit(name: str, per: int, price_key: str, **dimensions: str) -> Unit:
     return Unit(name, per, price_key, frozenset(dimensions.items()))

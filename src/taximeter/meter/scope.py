@@ -160,11 +160,6 @@ def current_turn() -> Turn | None:
     return _turn.get()
 
 
-def current_session() -> Session | None:
-    """The session that calls made here belong to, if one was opened."""
-    return _session.get()
-
-
 @contextmanager
 def scope(
     *,

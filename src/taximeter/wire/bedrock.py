@@ -16,7 +16,7 @@ from taximeter.usage import Count
 from taximeter.wire.anthropic import AnthropicComplete, AnthropicMessages
 from taximeter.wire.format import Format, Route, estimated_tokens, total_of
 from taximeter.wire.idle import IdlePattern, IdleText
-from taximeter.wire.loose import JsonObject, arr, count, obj, parse, text
+from taximeter.wire.loose import JsonObject, arr, count, first_count, obj, parse, text
 from taximeter.wire.openai_chat import OpenAIChat
 
 _TTLS: Final = {"5m": "cache_write_5m_tokens", "1h": "cache_write_1h_tokens"}
@@ -78,8 +78,8 @@ class BedrockConverse(Format):
         usage = self._usage
         if usage is None:
             return None
-        read = _either(usage, "cacheReadInputTokens", "cacheReadInputTokenCount")
-        written = _either(usage, "cacheWriteInputTokens", "cacheWriteInputTokenCount")
+        read = first_count(usage, "cacheReadInputTokens", "cacheReadInputTokenCount")
+        written = first_count(usage, "cacheWriteInputTokens", "cacheWriteInputTokenCount")
         given = count(usage.get("inputTokens"))
         output = count(usage.get("outputTokens"))
         cached = (read or 0) + (written or 0)
@@ -109,10 +109,6 @@ _EVENTS: Final = frozenset(
     {"messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata"}
 )
 _EVENTS_BYTES: Final = frozenset(name.encode() for name in _EVENTS)
-
-
-def _either(usage: JsonObject, *keys: str) -> int | None:
-    return next((found for key in keys if (found := count(usage.get(key))) is not None), None)
 
 
 class BedrockInvoke(Format):
@@ -236,10 +232,10 @@ class _OlderModels(Format):
         for each in (body, *(obj(item) for key in _LISTS for item in arr(body.get(key)))):
             self.add_text(*(each.get(key) for key in ("outputText", "generation", "text", "completion")))
             self.finish_reason = next((found for key in _REASONS if (found := text(each.get(key)))), self.finish_reason)
-            given = _either(each, "inputTextTokenCount", "prompt_token_count")
+            given = first_count(each, "inputTextTokenCount", "prompt_token_count")
             self._input = self._input if given is None else given
             # Llama counts up from event to event, Titan states the whole at the end
-            output = _either(each, "tokenCount", "generation_token_count", "totalOutputTextTokenCount")
+            output = first_count(each, "tokenCount", "generation_token_count", "totalOutputTextTokenCount")
             self._output = self._output if output is None else output
         self.response_id = text(body.get("id")) or self.response_id
 

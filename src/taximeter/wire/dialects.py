@@ -14,7 +14,7 @@ import msgspec
 from taximeter.money import Money
 from taximeter.usage import Count
 from taximeter.wire.format import Format, total_of
-from taximeter.wire.loose import JsonObject, count, maybe_obj, obj, seconds, usd
+from taximeter.wire.loose import JsonObject, count, first_count, maybe_obj, obj, seconds, usd
 
 
 class Dialect(msgspec.Struct, frozen=True):
@@ -70,12 +70,12 @@ def count_usage(call: Format, usage: JsonObject, dialect: Dialect = _STANDARD) -
         usage: the object.
         dialect: how its provider counts.
     """
-    prompt = _first(usage, "prompt_tokens", "input_tokens")
-    completion = _first(usage, "completion_tokens", "output_tokens")
+    prompt = first_count(usage, "prompt_tokens", "input_tokens")
+    completion = first_count(usage, "completion_tokens", "output_tokens")
     prompt_details = obj(usage.get("prompt_tokens_details")) or obj(usage.get("input_tokens_details"))
     output_details = obj(usage.get("completion_tokens_details")) or obj(usage.get("output_tokens_details"))
     counts: dict[str, Count | None] = {
-        "cache_read_tokens": _or(count(prompt_details.get("cached_tokens")), _first(usage, *_CACHED_KEYS)),
+        "cache_read_tokens": _or(count(prompt_details.get("cached_tokens")), first_count(usage, *_CACHED_KEYS)),
         "cache_write_tokens": _or(
             count(prompt_details.get("cache_write_tokens")), count(usage.get("cache_creation_input_tokens"))
         ),
@@ -178,13 +178,6 @@ def stated_cost(usage: JsonObject) -> Money | None:
         return usd(itemised.get("total_cost", itemised.get("usd")))
     estimate = obj(usage.get("pydantic_ai_gateway")).get("cost_estimate")
     return usd(usage.get("cost", estimate))
-
-
-def _first(usage: JsonObject, *keys: str) -> int | None:
-    for key in keys:
-        if key in usage and (found := count(usage[key])) is not None:
-            return found
-    return None
 
 
 def _or(first: int | None, second: int | None) -> int | None:

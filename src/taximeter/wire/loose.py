@@ -119,6 +119,14 @@ def count(value: object) -> int | None:
     return None
 
 
+def first_count(body: JsonObject, *keys: str) -> int | None:
+    """The count under the first of the keys that holds one."""
+    for key in keys:
+        if key in body and (found := count(body[key])) is not None:
+            return found
+    return None
+
+
 def seconds(value: object) -> int | Decimal | None:
     """The value if it is a duration in seconds, exactly as written."""
     if (

@@ -82,9 +82,7 @@ class SseFraming:
             self._at_start = False
         if _BLANK_LINE.search(held, max(0, self._searched - 3)) is None:
             self._searched = len(held)
-            if len(held) > MAX_EVENT_BYTES:
-                msg = f"an event of more than {MAX_EVENT_BYTES} bytes"
-                raise WireError(msg)
+            _check_size(held)
             return b""
         whole = bytes(held)
         held.clear()
@@ -102,14 +100,10 @@ class SseFraming:
                 start = found.end()
         self._held += block[start:]
         self._searched = 0 if self._held.endswith(b"\r") else len(self._held)
-        if len(self._held) > MAX_EVENT_BYTES:
-            msg = f"an event of more than {MAX_EVENT_BYTES} bytes"
-            raise WireError(msg)
+        _check_size(self._held)
 
     def _whole(self, raw: bytes) -> None:
-        if len(raw) > MAX_EVENT_BYTES:  # it came in one chunk
-            msg = f"an event of more than {MAX_EVENT_BYTES} bytes"
-            raise WireError(msg)
+        _check_size(raw)  # it came in one chunk
         if not self._idle.matches(raw):
             self._event(raw)
 
@@ -137,3 +131,9 @@ class SseFraming:
         if self._stray_bytes + len(line) <= _MAX_STRAY and not _FIELD.match(line):
             self._stray.append(line)
             self._stray_bytes += len(line)
+
+
+def _check_size(event: bytes | bytearray) -> None:
+    if len(event) > MAX_EVENT_BYTES:
+        msg = f"an event of more than {MAX_EVENT_BYTES} bytes"
+        raise WireError(msg)
