@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN ?= .venv/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help setup check format lint types layers test deep coverage bench soak lock
+.PHONY: help setup check format lint types layers test deep coverage bench gateway soak lock litellm node
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -30,6 +30,15 @@ layers: ## who may import whom
 test: ## the tests
 	pytest
 
+litellm: ## the tests of LiteLLM, in .venv-litellm: it cannot share an environment with the newest openai
+	$(PYTHON) scripts/setup litellm
+	TAXIMETER_REQUIRE=litellm .venv-litellm/bin/pytest tests/instrument tests/gateway/clients -k litellm
+
+node: ## the providers' SDKs for Node, in .venv-node, and the gateway's tests with them
+	mkdir -p .venv-node && cp tests/gateway/clients/node/package.json .venv-node/
+	npm install --prefix .venv-node --no-package-lock --no-audit --no-fund --ignore-scripts
+	TAXIMETER_REQUIRE=node-sdks pytest tests/gateway/clients/test_node.py
+
 deep: ## the tests with many more random cases
 	TAXIMETER_HYPOTHESIS=deep pytest
 
@@ -42,8 +51,12 @@ coverage: ## the tests, and which lines and branches they never ran
 bench: ## every benchmark but the soak
 	@set -e; for script in pricing wire journal overhead; do echo "== $$script"; python benchmarks/$$script.py; done
 
-soak: ## ten minutes of 200 streams at once: nothing lost, nothing twice, memory flat
+soak: ## ten minutes of 200 streams at once, in an application and through the gateway: nothing lost, memory flat
 	python benchmarks/soak.py
+	python benchmarks/gateway_soak.py --minutes 10
+
+gateway: ## what the gateway costs beside nginx and others (needs nginx and cc)
+	python benchmarks/gateway.py
 
 lock: ## write requirements/*.txt anew (make lock ARGS=--upgrade)
 	scripts/lock $(ARGS)

@@ -1,8 +1,11 @@
-"""What a chunk that carries nothing for us costs, by wire format, beside parsing every chunk.
+"""What reading an answer costs, by wire format: a chunk that carries nothing for us, a whole body, and all the rest.
 
 Each format gets a stream of 20,000 chunks of about 250 bytes that hold only output text, then its end with the usage.
 In alternated rounds, on the same chunks: the reader; ``json.loads`` of every event (its payload cut out beforehand, so
 that only the parsing is counted); and one search through the bytes. CPU time, the minimum of the rounds.
+
+What a call costs besides such chunks is measured too, from making the reader to its reading: for a whole body of about
+1.5 KB, and for a stream of two chunks and its end, the fixed part of every stream.
 
 Run ``python benchmarks/wire.py``, with ``--json`` for one JSON object as the last line.
 """
@@ -20,6 +23,8 @@ from taximeter.wire.eventstream import encode_message
 
 CHUNKS = 20_000
 ROUNDS = 7
+CALLS = 20
+CALL_RUNS = 200
 TEXT = " forty-two"
 
 
@@ -152,6 +157,103 @@ _GEMINI_END = _sse({"candidates": [{"finishReason": "STOP"}]}, end="\r\n\r\n")
 _CONVERSE_END = encode_message(_METADATA, _json({"usage": {"inputTokens": 11, "outputTokens": CHUNKS}}))
 _OLLAMA_END = _json({"model": "llama3.2", "done": True, "prompt_eval_count": 11, "eval_count": CHUNKS}) + b"\n"
 
+_PROSE = (TEXT * 90).strip()
+_CHAT_USAGE = {
+    "prompt_tokens": 1117,
+    "completion_tokens": 246,
+    "total_tokens": 1363,
+    "prompt_tokens_details": {"cached_tokens": 1024, "audio_tokens": 0},
+    "completion_tokens_details": {"reasoning_tokens": 128, "audio_tokens": 0, "accepted_prediction_tokens": 0},
+}
+_CHAT_WHOLE = {
+    "id": "chatcmpl-B1c2D3e4F5g6H7i8J9k0L1m2N3o4P",
+    "object": "chat.completion",
+    "created": 1_770_764_857,
+    "model": "gpt-5.1-2025-11-13",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": _PROSE}, "finish_reason": "stop"}],
+    "usage": _CHAT_USAGE,
+    "service_tier": "default",
+}
+_RESPONSES_WHOLE = {
+    "id": "resp_0f6b1e2d3c4b5a69788796a5b4c3d2e1f0",
+    "object": "response",
+    "created_at": 1_770_764_857,
+    "status": "completed",
+    "error": None,
+    "incomplete_details": None,
+    "model": "gpt-5.1-2025-11-13",
+    "output": [
+        {"id": "msg_1", "type": "message", "role": "assistant", "content": [{"type": "output_text", "text": _PROSE}]}
+    ],
+    "tools": [],
+    "usage": {
+        "input_tokens": 1117,
+        "input_tokens_details": {"cached_tokens": 1024},
+        "output_tokens": 246,
+        "output_tokens_details": {"reasoning_tokens": 128},
+        "total_tokens": 1363,
+    },
+    "service_tier": "default",
+}
+_MESSAGES_WHOLE = {
+    "id": "msg_01Aq9w938a90dw8q",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-opus-4-8",
+    "content": [{"type": "text", "text": _PROSE}],
+    "stop_reason": "end_turn",
+    "usage": {
+        "input_tokens": 93,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": 1024,
+        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+        "output_tokens": 246,
+        "service_tier": "standard",
+    },
+}
+_GEMINI_WHOLE = {
+    "candidates": [{"content": {"parts": [{"text": _PROSE}], "role": "model"}, "finishReason": "STOP", "index": 0}],
+    "usageMetadata": {
+        "promptTokenCount": 1117,
+        "candidatesTokenCount": 118,
+        "thoughtsTokenCount": 128,
+        "totalTokenCount": 1363,
+        "cachedContentTokenCount": 1024,
+        "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 1117}],
+    },
+    "modelVersion": "gemini-2.5-flash",
+    "responseId": "Umslat3kHa-uDREZrjqtsPorPyyAE",
+}
+_CONVERSE_WHOLE = {
+    "output": {"message": {"role": "assistant", "content": [{"text": _PROSE}]}},
+    "stopReason": "end_turn",
+    "usage": {"inputTokens": 1117, "outputTokens": 246, "totalTokens": 1363},
+}
+_OLLAMA_WHOLE = {
+    "model": "llama3.2",
+    "created_at": "2026-11-22T06:50:00.123456Z",
+    "message": {"role": "assistant", "content": _PROSE},
+    "done": True,
+    "prompt_eval_count": 1117,
+    "eval_count": 246,
+}
+_WHOLE: dict[str, object] = {
+    "openai.chat": _CHAT_WHOLE,
+    "openai.chat (others)": {**_CHAT_WHOLE, "usage": {**_CHAT_USAGE, "prompt_cache_hit_tokens": 1024}},
+    "openai.responses": _RESPONSES_WHOLE,
+    "anthropic.messages": _MESSAGES_WHOLE,
+    "gemini.generate": _GEMINI_WHOLE,
+    "bedrock.converse": _CONVERSE_WHOLE,
+    "ollama": _OLLAMA_WHOLE,
+}
+_HEADERS = [
+    ("date", "Sun, 22 Nov 2026 08:19:00 GMT"),
+    ("connection", "keep-alive"),
+    ("x-request-id", "req_0123456789"),
+    ("x-ratelimit-limit-requests", "10000"),
+    ("x-ratelimit-remaining-requests", "9999"),
+]
+
 _SSE_TYPE = "text/event-stream"
 _FORMATS: dict[str, tuple[str, str, Callable[[int], tuple[bytes, bytes]], bytes]] = {
     "openai.chat": ("openai.chat", _SSE_TYPE, chat, _CHAT_END),
@@ -172,12 +274,11 @@ def _stream(name: str) -> Stream:
 
 def _read(stream: Stream) -> int:
     reader = Reader(Route(stream.api, "bench"), headers=[("content-type", stream.content_type)])
-    feed = reader.feed
     started = time.process_time_ns()
     for chunk in stream.chunks:
-        feed(chunk)
+        reader.feed(chunk)
     taken = time.process_time_ns() - started
-    feed(stream.ending)
+    reader.feed(stream.ending)
     reading = reader.close()
     assert reading.usage is not None, reading
     assert reading.usage.output_tokens == stream.output_tokens, reading
@@ -198,6 +299,34 @@ def _pass(stream: Stream) -> int:
     for chunk in stream.chunks:
         chunk.find(b"\x00")
     return time.process_time_ns() - started
+
+
+def _call(api: str, content_type: str, chunks: list[bytes]) -> float:
+    """Microseconds for the whole life of a reader: the minimum over short runs, so that few are disturbed."""
+    route, headers = Route(api, "bench"), [*_HEADERS, ("content-type", content_type)]
+    best = float("inf")
+    for _ in range(CALL_RUNS):
+        started = time.process_time_ns()
+        for _ in range(CALLS):
+            reader = Reader(route, headers=headers)
+            for chunk in chunks:
+                reader.feed(chunk)
+            assert reader.close().usage is not None
+        best = min(best, (time.process_time_ns() - started) / CALLS / 1000)
+    return best
+
+
+def measure_call(name: str) -> dict[str, float]:
+    """What a call costs besides the chunks that hold only text."""
+    api, content_type, make, ending = _FORMATS[name]
+    body = _json(_WHOLE[name])
+    ends = b"\r\n\r\n" if b"\r\n\r\n" in ending else b"\n\n"
+    last = [part + ends for part in ending.split(ends) if part] if content_type == _SSE_TYPE else [ending]
+    return {
+        "us_whole_body": round(_call(api, "application/json", [body]), 1),
+        "whole_body_bytes": len(body),
+        "us_stream_fixed": round(_call(api, content_type, [make(1)[0], make(2)[0], *last]), 1),
+    }
 
 
 def measure(name: str) -> dict[str, float]:
@@ -222,12 +351,19 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     options = parser.parse_args()
     print(f"{'format':<22}{'bytes':>7}{'µs/chunk':>10}{'json.loads':>12}{'one pass':>10}{'MB/s':>8}{'ratio':>7}")
-    results = {}
+    results: dict[str, dict[str, float]] = {}
     for name in _FORMATS:
         found = results[name] = measure(name)
         print(
             f"{name:<22}{found['bytes_per_chunk']:>7.0f}{found['us_per_idle_chunk']:>10.2f}{found['us_json_loads']:>12.2f}"
             f"{found['us_plain_pass']:>10.2f}{found['mb_per_s']:>8.0f}{found['ratio_to_json_loads']:>7.1f}"
+        )
+    print(f"\n{'format':<22}{'bytes':>7}{'µs/whole body':>15}{'µs/stream, fixed part':>23}")
+    for name in _FORMATS:
+        found = measure_call(name)
+        results[name] |= found
+        print(
+            f"{name:<22}{found['whole_body_bytes']:>7.0f}{found['us_whole_body']:>15.1f}{found['us_stream_fixed']:>23.1f}"
         )
     if options.json:
         print(json.dumps(results))

@@ -7,7 +7,9 @@ reason, which pytest lists at the end. ``TAXIMETER_REQUIRE=captures,…`` turns 
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -33,15 +35,18 @@ _LIBRARIES = {
     "cohere": "cohere",
     "google-genai": "google.genai",
     "groq": "groq",
+    "gunicorn": "gunicorn",
     "httpx": "httpx",
+    "langchain": "langchain_openai",
     "litellm": "litellm",
     "mistralai": "mistralai",
     "ollama": "ollama",
     "openai": "openai",
     "requests": "requests",
     "urllib3": "urllib3",
+    "xdist": "xdist",
 }
-"""Libraries that calls are made with, by the name they are installed under, and what is imported of them."""
+"""Libraries that calls are made with, or from, by name, and what is imported of them."""
 
 
 def _importable(name: str) -> str | None:
@@ -52,8 +57,19 @@ def _importable(name: str) -> str | None:
     return None if found else f"{name} is not installed"
 
 
+def _node_sdks() -> str | None:
+    there = shutil.which("node") and (ROOT / ".venv-node" / "node_modules").is_dir()
+    return None if there else "they are not installed (make node)"
+
+
+def _program(name: str) -> str | None:
+    return None if shutil.which(name) else f"{name} is not installed"
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "captures": _captures,
+    "curl": partial(_program, "curl"),
+    "node-sdks": _node_sdks,
     **{name: partial(_importable, name) for name in _LIBRARIES},
 }
 """What a machine may lack: by name, a function that says why it is absent, or ``None`` when it is there."""
@@ -81,6 +97,14 @@ def _need(name: str) -> None:
 
 def _skip(reason: str) -> NoReturn:
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def what_was_there_is_not_collected() -> Iterator[None]:
+    """The SDKs that other modules loaded are gigabytes of objects: each full collection would look at all of them."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
@@ -136,7 +160,6 @@ def own_files() -> Callable[[], Iterator[Path]]:
     """Every file of the repository, less what a build, a run or an editor leaves behind."""
     left_behind = {
         ".git",
-        ".venv",
         "venv",
         "build",
         "dist",
@@ -149,7 +172,8 @@ def own_files() -> Callable[[], Iterator[Path]]:
 
     def walk() -> Iterator[Path]:
         for folder, folders, names in os.walk(ROOT):
-            folders[:] = [name for name in folders if name not in left_behind and not name.endswith("_cache")]
+            kept = (name for name in folders if name not in left_behind and not name.endswith("_cache"))
+            folders[:] = [name for name in kept if not name.startswith(".venv")]
             yield from (Path(folder, name) for name in names if name != "uv.lock")
 
     return walk

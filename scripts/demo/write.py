@@ -1,4 +1,4 @@
-"""Writes the captures that ship with the package, for `taximeter demo`.
+"""Writes the captures that ship with the package, to try `taximeter read` on.
 
 They are made up: from nothing but the rules of each format, with invented text and invented counts. Their models are
 real, so that they have prices. Run it again after a change here; a test compares what it writes with what is shipped.

@@ -74,6 +74,11 @@ def pack(record: msgspec.Struct) -> bytes:
         return _JSON + _mended(record)
 
 
+def in_usual_form(data: bytes) -> bool:
+    """Whether :func:`pack` wrote a record, of which this is the beginning, just as it was given: nothing was mended."""
+    return data[:1] == _MSGPACK
+
+
 def unpack(data: bytes, reader: Unpacker) -> object:
     """The record that :func:`pack` made these bytes of.
 

@@ -8,6 +8,7 @@
     ├── MoneyError          an amount that is not exact: a float, or digits below 1e-12 USD
     ├── WireError           bytes or a request that no wire format can be read from
     ├── PricingError        a rate card or price that cannot be used
+    ├── SigningError        a request cannot be signed for its upstream now
     ├── LedgerError         a reservation or budget that was refused
     ├── JournalError        the journal cannot be written or read
     └── StoreError          the store cannot be opened, read or written
@@ -52,6 +53,10 @@ class PricingError(TaximeterError):
     """A price book or rate card cannot be used."""
 
 
+class SigningError(TaximeterError):
+    """A call cannot be signed now: there are no credentials, or they have expired."""
+
+
 class LedgerError(TaximeterError):
     """An account refuses."""
 
@@ -61,4 +66,13 @@ class JournalError(TaximeterError):
 
 
 class StoreError(TaximeterError):
-    """The store cannot do what was asked."""
+    """The store cannot do what was asked.
+
+    Attributes:
+        record_id: the id of the event or correction that it cannot keep; ``None`` when the fault is in none of them, or
+            it is not known in which.
+    """
+
+    def __init__(self, message: str, *, record_id: str | None = None) -> None:
+        super().__init__(message)
+        self.record_id = record_id

@@ -168,6 +168,20 @@ class Scope(msgspec.Struct, frozen=True):
     tags: tuple[tuple[str, str], ...] = ()
 
 
+class Content(msgspec.Struct, frozen=True):
+    """What was said in a call. It is kept only where the user has turned that on.
+
+    Attributes:
+        user_message: the text of the user's newest message; ``None`` where the request has none, or it is not kept.
+        answer: the text of the answer; ``None`` where there was none, or it is not kept.
+        tool_arguments: what the model's tool calls were given, as sent, in the order of ``CallEvent.tool_calls``.
+    """
+
+    user_message: str | None = None
+    answer: str | None = None
+    tool_arguments: tuple[str, ...] = ()
+
+
 class CallEvent(msgspec.Struct, frozen=True, kw_only=True):
     """The record of one finished call (each retry is a call of its own).
 
@@ -189,6 +203,7 @@ class CallEvent(msgspec.Struct, frozen=True, kw_only=True):
         duration_ms: from the start to the end.
         tool_results: the results of earlier answers' tool calls that the request carried.
         attempt: 1 for the first try, 2 for its first retry …
+        content: what was said, where that is kept.
     """
 
     id: str
@@ -217,6 +232,7 @@ class CallEvent(msgspec.Struct, frozen=True, kw_only=True):
     first_token_ms: int | None = None
     duration_ms: int | None = None
     attempt: int = 1
+    content: Content | None = None
 
     @property
     def model(self) -> str | None:

@@ -7,7 +7,7 @@ absent, which is not 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Context, Decimal, Inexact
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
@@ -74,10 +74,13 @@ class Usage(Mapping[str, Count]):
         def __getattr__(self, unit: str) -> Count | None: ...
 
     def __init__(self, **counts: Count | None) -> None:
-        present = {unit: _checked(unit, count) for unit, count in counts.items() if count is not None}
-        ordered = {unit: present[unit] for unit in sorted(present, key=ORDER.__getitem__)}
-        object.__setattr__(self, "counts", ordered)
-        object.__setattr__(self, "units", tuple(ordered))
+        units = _in_order(tuple([unit for unit, count in counts.items() if count is not None]))
+        ordered: dict[str, Count] = {}
+        for unit in units:
+            count = counts[unit]
+            ordered[unit] = count if type(count) is int and count >= 0 else _checked(unit, count)
+        _set_counts(self, ordered)
+        _set_units(self, units)
 
     def __setattr__(self, name: str, value: object) -> None:
         msg = f"a Usage cannot be changed: {name}"
@@ -140,6 +143,10 @@ def _reader(unit: str) -> property:
     return property(lambda usage: usage.counts.get(unit), doc=f"The count of ``{unit}``, or ``None`` when absent.")
 
 
+# what makes a Usage goes past its `__setattr__`, and past looking the slots up
+_set_counts: Callable[[Usage, dict[str, Count]], None] = Usage.__dict__["counts"].__set__
+_set_units: Callable[[Usage, tuple[str, ...]], None] = Usage.__dict__["units"].__set__
+
 for _name in UNITS:
     setattr(Usage, _name, _reader(_name))
 
@@ -148,12 +155,17 @@ def _rebuild(counts: dict[str, Count]) -> Usage:
     return Usage(**counts)
 
 
+@lru_cache(maxsize=1024)
+def _in_order(units: tuple[str, ...]) -> tuple[str, ...]:
+    """The units in the registry's order: calls count the same few sets of them over and over."""
+    for unit in units:
+        if unit not in UNITS:
+            msg = f"no unit is called {unit!r}; the units are listed in taximeter.units.UNITS"
+            raise UsageError(msg)
+    return tuple(sorted(units, key=ORDER.__getitem__))
+
+
 def _checked(unit: str, count: object) -> Count:
-    if type(count) is int and count >= 0 and unit in UNITS:
-        return count
-    if unit not in UNITS:
-        msg = f"no unit is called {unit!r}; the units are listed in taximeter.units.UNITS"
-        raise UsageError(msg)
     if isinstance(count, bool) or not isinstance(count, (int, Decimal)):
         msg = f"{unit} is counted in whole numbers, not in {type(count).__name__}: {count!r}"
         raise UsageError(msg)
@@ -172,9 +184,10 @@ def _parts(unit: str, present: Iterable[str]) -> list[str]:
 
 @lru_cache(maxsize=1024)
 def _leaf_order(units: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """The units, the finest first, each with those that it includes."""
+    """The units that include others, the finest first, each with those that it includes."""
     finest_first = sorted(units, key=lambda name: -len(UNITS[name].dimensions))
-    return tuple((unit, tuple(_parts(unit, finest_first))) for unit in finest_first)
+    with_parts = ((unit, tuple(_parts(unit, finest_first))) for unit in finest_first)
+    return tuple((unit, parts) for unit, parts in with_parts if parts)
 
 
 def _leaves(counts: Mapping[str, Count]) -> dict[str, Count]:
@@ -183,6 +196,21 @@ def _leaves(counts: Mapping[str, Count]) -> dict[str, Count]:
         for part in parts:
             leaves[unit] = minus(leaves[unit], leaves[part])
     return leaves
+
+
+def _fits(counts: Mapping[str, Count]) -> bool:
+    """Whether no parts exceed their whole."""
+    leaves = dict(counts)
+    for unit, parts in _leaf_order(tuple(counts)):
+        leaf = leaves[unit]
+        for part in parts:
+            inside = leaves[part]
+            # plain integers without a call: what nearly all counts are
+            leaf = leaf - inside if type(leaf) is int and type(inside) is int else minus(leaf, inside)
+        if leaf < 0:
+            return False
+        leaves[unit] = leaf
+    return True
 
 
 class Contradiction(msgspec.Struct, frozen=True):
@@ -227,7 +255,7 @@ def consistent(counts: Mapping[str, Count | None]) -> tuple[Usage, tuple[Contrad
         UsageError: as :class:`Usage`.
     """
     given = Usage(**counts)
-    if min(_leaves(given.counts).values(), default=0) >= 0:
+    if _fits(given.counts):
         return given, ()
     fitting = dict(given.counts)
     for _ in range(_MAX_REPAIRS):

@@ -57,7 +57,7 @@ def test_readme_lists_every_extra(repository: Path) -> None:
     """Each extra of pyproject.toml is in the README, and none that is not there."""
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
     section = (repository / "README.md").read_text().split("## Dependencies")[1].split("\n## ")[0]
-    assert set(re.findall(r"`\[(\w+)\]`", section)) == set(project["optional-dependencies"])
+    assert set(re.findall(r"`\[([\w-]+)\]`", section)) == set(project["optional-dependencies"])
 
 
 def test_ci_runs_the_readme(repository: Path, tmp_path: Path) -> None:

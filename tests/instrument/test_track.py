@@ -24,7 +24,7 @@ from taximeter.errors import JournalError, MoneyError, UsageError
 from taximeter.event import CallEvent
 from taximeter.journal import recover
 from taximeter.meter import Meter, configure
-from taximeter.meter.runtime import StoreSink
+from taximeter.meter.sink import StoreSink
 from taximeter.money import Money
 from taximeter.simulator import Simulator
 from taximeter.usage import Usage

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from taximeter.event import CallEvent, Cost, LineItem, Part, Rate, Scope, ToolCall
 from taximeter.journal import OpenCall
@@ -107,10 +105,4 @@ class StoreSink:
 
     def sync(self) -> None:
         """Puts the store's files on the disk."""
-        for name in (f"{self._store.path}-wal", str(self._store.path)):
-            if Path(name).exists():
-                descriptor = os.open(name, os.O_RDONLY)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+        self._store.sync()

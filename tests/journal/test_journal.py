@@ -14,6 +14,7 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from taximeter.errors import JournalError
@@ -50,6 +51,32 @@ def _recovered(journal: Journal) -> tuple[Shelf, Recovered]:
     return shelf, recover(journal.folder, shelf)
 
 
+def test_more_events_than_are_kept_in_memory(journal: Journal) -> None:
+    """Whatever comes from memory, or from the file, or from both by turns: each once, and in order."""
+    journal.kept_events_max = 3
+    seen: list[str] = []
+    closed = 0
+    for step in range(60):
+        for _ in range((step * 7) % 5):
+            journal.closed(finished(closed))
+            closed += 1
+        events = journal.waiting(1 + step % 4)
+        seen += [event.id for event in events[: 1 + step % 2]]
+        journal.confirm(min(len(events), 1 + step % 2))
+        assert len(journal._kept) <= 3
+    assert seen + _drained(journal) == [f"call-{number}" for number in range(closed)]
+    journal.closed(finished(closed))
+    assert journal._all_kept, "what was read back is confirmed: from here on memory will do again"
+    assert _drained(journal) == [f"call-{closed}"]
+
+
+def test_text_that_is_mended_in_the_file_is_mended_for_the_store(journal: Journal) -> None:
+    """Half a surrogate pair can be stored nowhere: what comes is what stands in the file."""
+    journal.closed(finished(1))
+    journal.closed(msgspec.structs.replace(finished(2), finish_reason="a\ud800b"))
+    assert [event.finish_reason for event in journal.waiting(9)][1] == "a\ufffdb"
+
+
 def test_nothing_is_made_before_the_first_record(journal: Journal) -> None:
     """A process that makes no call has a folder, and no file in it."""
     assert list(journal.folder.iterdir()) == []
@@ -58,8 +85,10 @@ def test_nothing_is_made_before_the_first_record(journal: Journal) -> None:
     assert [path.stat().st_mode & 0o777 for path in journal.folder.iterdir()] == [0o600]
 
 
-def test_events_come_back_in_order_until_confirmed(journal: Journal) -> None:
+@pytest.mark.parametrize("kept", [0, 1, 2, 1_000])
+def test_events_come_back_in_order_until_confirmed(journal: Journal, kept: int) -> None:
     """What is waiting stays until it is confirmed, comes in the order of closing, and equals what went in."""
+    journal.kept_events_max = kept
     for number in range(5):
         journal.opened(opening(number))
     for number in (3, 1, 4):
@@ -359,6 +388,7 @@ def test_one_sync_serves_all_who_wait(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_damage_in_a_living_file(journal: Journal) -> None:
     """A record that the disk spoiled stops nothing: those behind it come, and the file is kept at the end."""
+    journal.kept_events_max = 0
     for number in range(3):
         journal.closed(finished(number))
     assert journal.path is not None
@@ -374,6 +404,7 @@ def test_damage_in_a_living_file(journal: Journal) -> None:
 
 def test_damage_at_the_end_of_a_living_file(journal: Journal) -> None:
     """When all that waits is spoiled, nothing waits, and later events come."""
+    journal.kept_events_max = 0
     journal.closed(finished(0))
     assert journal.path is not None
     with journal.path.open("r+b") as file:

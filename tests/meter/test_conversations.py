@@ -33,13 +33,14 @@ class Talk:
         scope: Scope | None = None,
         answer: tuple[ToolCall, ...] = (),
         outcome: Outcome = "completed",
+        within: str = "",
         **body: object,
     ) -> Joined:
         """Makes a call that ends at once."""
         self.clock += SECOND
         self.count += 1
         asking = read_asking(CHAT, json.dumps({"messages": messages, **body}).encode())
-        joined = self.known.join(asking, scope or Scope(), f"call-{self.count}", self.clock)
+        joined = self.known.join(asking, scope or Scope(), f"call-{self.count}", self.clock, within)
         event = CallEvent(
             id=f"call-{self.count}",
             started_at=datetime(2026, 1, 1, tzinfo=UTC),
@@ -51,7 +52,7 @@ class Talk:
             tool_calls=answer,
             attempt=joined.attempt,
         )
-        self.known.remember(event, joined.chain, self.clock)
+        self.known.remember(event, joined.chain, self.clock, within)
         return joined
 
 
@@ -64,6 +65,19 @@ def test_a_tool_result_joins_the_turn() -> None:
     assert (first.scope.turn, first.scope.session) == ("call-1", "call-1")
     assert (second.scope.turn, second.scope.session) == ("call-1", "call-1")
     assert second.results == (ToolResult("c1", "weather", 2000, None, 5),)
+
+
+def test_callers_do_not_see_each_others_conversations() -> None:
+    """Where a process serves several, the same messages, tool calls and answers of another caller tie nothing."""
+    talk = Talk()
+    talk.call(USER, answer=(ToolCall("c1", "weather"),), within="one")
+    other = talk.call(USER, ASKED, TOOL, within="two")
+    assert (other.scope.turn, other.scope.session) == ("call-2", "call-2")
+    assert other.results == (ToolResult("c1", None, None, None, 5),)
+    own = talk.call(USER, ASKED, TOOL, within="one")
+    assert (own.scope.turn, own.scope.session) == ("call-1", "call-1")
+    assert talk.call(USER, previous_response_id="resp-1", within="two").scope.session != "call-1"
+    assert talk.call(USER, previous_response_id="resp-1", within="one").scope.session == "call-1"
 
 
 def test_longer_history_joins_the_session_but_not_the_turn() -> None:

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from taximeter.errors import ConfigError, JournalError
-from taximeter.event import CallEvent
-from taximeter.meter import Meter, Settings, scope, turn
+from taximeter.event import CallEvent, Scope
+from taximeter.meter import Meter, MeterFailure, Settings, scope, turn
 from taximeter.meter.runtime import owned
 from taximeter.money import Money
 from taximeter.store import open_store
@@ -74,6 +75,58 @@ def test_a_call_gets_to_the_store(meter: Meter, settings: Settings) -> None:
     assert stored(settings) == [event]
     meter.close()
     assert list(meter.journal_folder().glob("*")) == []
+
+
+def test_a_rate_card_file_that_cannot_be_read(settings: Settings, tmp_path: Path) -> None:
+    """Calls are counted and kept without a cost that could be wrong; the event and the failure say why, once."""
+    cards = tmp_path / "cards.toml"
+    cards.write_text("[[rates]\n")
+    meter = Meter(msgspec.structs.replace(settings, rate_cards=cards))
+    told: list[MeterFailure] = []
+    meter.listeners.on("meter_error", told.append)
+    events = [run(meter), run(meter)]
+    assert meter.flush()
+    meter.close()
+    assert stored(settings) == events
+    for event in events:
+        assert (event.outcome, event.usage, event.cost) == (
+            "completed",
+            Usage(input_tokens=1000, output_tokens=100),
+            None,
+        )
+        assert event.parts[0].cost is not None
+        assert str(cards) in (event.parts[0].cost.reason or "")
+    assert [(failure.where, str(cards) in failure.message) for failure in told] == [("prices", True)]
+
+
+def test_what_only_looks_like_a_call(meter: Meter, settings: Settings) -> None:
+    """A chat service's own messages are none of ours; what names a model is, and so is what was declared."""
+    discord = meter.route("POST", "discord.com", "/api/v9/channels/1/messages")
+    assert discord is not None
+    assert meter.open(discord, b'{"content":"Hi"}') is None
+    assert meter.open(discord, None) is None
+    own = meter.route("POST", "llm.internal", "/v1/messages")
+    assert own is not None
+    call = meter.open(own, b'{"model":"claude-haiku-4-5","messages":[]}')
+    assert call is not None
+    call.close("cancelled")
+    meter.declare("shop.internal", "", "ollama", "ollama")
+    declared = meter.route("POST", "shop.internal", "/api/chat")
+    assert declared is not None
+    call = meter.open(declared, None)
+    assert call is not None
+    call.close("cancelled")
+    assert meter.flush()
+    assert [event.provider for event in stored(settings)] == ["llm.internal", "ollama"]
+
+
+def test_a_scope_that_is_handed_over(meter: Meter) -> None:
+    """Who serves many callers says whose a call is; the scope in force has no part in it."""
+    with scope(project="around"):
+        call = meter.open(CHAT, ASK, scope=Scope(project="shop", turn="t-1"), within="key-1")
+    assert call is not None
+    assert (call.opened.scope.project, call.opened.scope.turn, call.opened.scope.session) == ("shop", "t-1", call.id)
+    call.close("cancelled")
 
 
 def test_listeners_are_told_in_order(meter: Meter) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from taximeter.money import Money
 from taximeter.simulator import Simulator
 from taximeter.simulator.formats import SPEAKERS
 from taximeter.usage import Usage
@@ -266,3 +267,13 @@ def test_one_of_each_dialect(simulator: Simulator) -> None:
     assert '"prompt_cache_miss_tokens":4' in deepseek
     assert b'"x_groq"' in ask(simulator, "groq chat", stream=True).body
     assert b"[DONE]" not in ask(simulator, "perplexity chat", stream=True).body
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_openrouter_states_its_charge(simulator: Simulator, *, stream: bool) -> None:
+    """A millionth of a dollar for each token, beside the counts; nobody else states one."""
+    charged = reading(simulator, "openrouter chat", stream=stream)
+    assert charged.usage is not None
+    tokens = (charged.usage.input_tokens or 0) + (charged.usage.output_tokens or 0)
+    assert charged.provider_cost == Money(tokens * 10**6)
+    assert reading(simulator, "openai chat", stream=stream).provider_cost is None

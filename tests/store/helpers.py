@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import hypothesis.strategies as st
 import msgspec
@@ -16,6 +17,7 @@ from hypothesis import Phase
 
 from taximeter.event import (
     CallEvent,
+    Content,
     Correction,
     Cost,
     LineItem,
@@ -52,6 +54,12 @@ def _empty_file() -> bytes:
         path = Path(folder, "store.sqlite3")
         open_store(str(path)).close()
         return path.read_bytes()
+
+
+def ask(store: Store, query: str) -> list[Any]:
+    """What a query of the file itself finds, past everything that the store does."""
+    with store._database.plain(write=False) as connection:
+        return connection.execute(query).fetchall()
 
 
 def call(name: str, **fields: object) -> CallEvent:
@@ -146,7 +154,7 @@ _errors = st.builds(ProviderError, type=_maybe_text, code=_maybe_text, message=_
 _sources = st.sampled_from(["reported", "estimated", "unknown"])
 _maybe_count = st.none() | st.integers(0, 10**9)
 
-events = st.builds(
+_any_events = st.builds(
     CallEvent,
     id=st.uuids().map(str),
     started_at=st.datetimes(datetime(1960, 1, 1), datetime(2101, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - the zone is beside it
@@ -188,8 +196,24 @@ events = st.builds(
     first_token_ms=_maybe_count,
     duration_ms=_maybe_count,
     attempt=st.integers(1, 9),
+    content=st.none()
+    | st.builds(
+        Content,
+        user_message=_maybe_text,
+        answer=_maybe_text,
+        tool_arguments=st.lists(_texts, max_size=2).map(tuple),
+    ),
 )
-"""Events with anything in any field."""
+
+
+def _billed_as_one(event: CallEvent, kind: str, cost: Cost | None) -> CallEvent:
+    """The event with one part, which has the event's own model and figures."""
+    part = Part(event.model, event.usage, kind=kind, cost=cost)
+    return msgspec.structs.replace(event, parts=(part,), cost=None if cost is None else cost.total)
+
+
+events = _any_events | st.builds(_billed_as_one, _any_events, _texts, st.none() | _costs)
+"""Events with anything in any field; many with one part that says what the event says."""
 
 corrections = st.builds(
     Correction,

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
 
 from taximeter.errors import ConfigError, StoreError
 from taximeter.store import Store, engine, location, open_store
@@ -126,11 +125,9 @@ def test_what_cannot_be_written(store: Store, pragma: Callable[[int], str], comp
     store.add([call("kept")], recorded_at=NOW)
     store.close()
 
-    def limit(connection: sqlite3.Connection, _: object) -> None:
+    with store._database._alone() as connection:
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(pragma(pages))
-
-    event.listen(store._engine, "connect", limit)
     with pytest.raises(StoreError, match=complaint):
         store.add([call(f"e{n}", raw_usage="x" * 1_000) for n in range(100)], recorded_at=NOW)
     assert [event.id for event in store.events()] == ["kept"]

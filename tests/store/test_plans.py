@@ -24,13 +24,15 @@ def plans(store: Store, ask: Callable[[], object]) -> list[list[str]]:
         if "effective" in statement and not statement.startswith("EXPLAIN"):
             asked.append((statement, parameters))
 
-    event.listen(store._engine, "before_cursor_execute", note)
+    store.count()  # opens it
+    engine = store._database._engine
+    event.listen(engine, "before_cursor_execute", note)
     ask()
-    event.remove(store._engine, "before_cursor_execute", note)
+    event.remove(engine, "before_cursor_execute", note)
     assert asked
-    with store._transaction(write=False) as connection:
+    with store._database.plain(write=False) as connection:
         return [
-            [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+            [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
             for statement, parameters in asked
         ]
 

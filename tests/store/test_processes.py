@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from taximeter.store import Store, open_store
-from tests.store.helpers import NOW, call, priced
+from tests.store.helpers import NOW, ask, call, priced
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -43,32 +43,28 @@ with open_store(sys.argv[1]) as store:
 """
 )
 
-# Stops for good just before the statement that its second argument names, in the middle of a second batch.
+# Stops for good in the middle of a second batch, just before a statement begins as the second argument says for the
+# third argument's time.
 STOP = (
     CHILD
     + """
-import sqlalchemy
 store = open_store(sys.argv[1])
 first = [priced(f"first-{n}", "m", "1") for n in range(50)]
 store.add(first, recorded_at=NOW)
-armed = False
+still = int(sys.argv[3])
 
-def stop(*_):
-    if armed:
-        print("stopped", flush=True)
-        sys.stdin.readline()
+def stop():
+    print("stopped", flush=True)
+    sys.stdin.readline()
 
-@sqlalchemy.event.listens_for(store._engine, "before_cursor_execute")
-def before(connection, cursor, statement, *_):
-    if statement.startswith(sys.argv[2]):
+def before(statement):
+    global still
+    still -= statement.startswith(sys.argv[2])
+    if not still:
         stop()
 
-@sqlalchemy.event.listens_for(store._engine, "commit")
-def commit(connection):
-    if sys.argv[2] == "COMMIT":
-        stop()
-
-armed = True
+with store._database._alone() as connection:
+    connection.set_trace_callback(before)
 if sys.argv[2] == "INSERT INTO corrections":
     store.correct([repriced(f"c-{n}", event, "9") for n, event in enumerate(first)], recorded_at=NOW)
 else:
@@ -78,7 +74,14 @@ if sys.argv[2] == "after":
 """
 )
 
-STATEMENTS = ["INSERT INTO events", "INSERT INTO parts", "UPDATE counters", "INSERT INTO corrections", "COMMIT"]
+STATEMENTS = [
+    ("UPDATE counters", 1),
+    ("INSERT INTO events", 1),
+    ("INSERT INTO events", 1_900),  # some MB of the batch are in the file by then
+    ("INSERT INTO sole_parts", 1_000),
+    ("INSERT INTO corrections", 7),
+    ("COMMIT", 1),
+]
 
 
 @pytest.fixture
@@ -148,11 +151,13 @@ def test_processes_that_add_the_same_events_add_them_once(children: Start, tmp_p
         assert store.count() == 100
 
 
-@pytest.mark.parametrize("statement", STATEMENTS)
-def test_a_process_killed_in_a_batch_leaves_no_half_of_it(children: Start, tmp_path: Path, statement: str) -> None:
+@pytest.mark.parametrize(("statement", "time"), STATEMENTS)
+def test_a_process_killed_in_a_batch_leaves_no_half_of_it(
+    children: Start, tmp_path: Path, statement: str, time: int
+) -> None:
     """Kill -9 at each step of a batch loses no committed event, leaves nothing of the batch, and frees the lock."""
     path = tmp_path / "s"
-    child = children(STOP, path, statement)
+    child = children(STOP, path, statement, time)
     _said(child, "stopped")
     child.kill()
     child.wait(60)
@@ -165,7 +170,7 @@ def test_a_process_killed_in_a_batch_leaves_no_half_of_it(children: Start, tmp_p
 def test_a_process_killed_after_a_batch_loses_nothing(children: Start, tmp_path: Path) -> None:
     """What `add` has returned from is there after kill -9, though the store was never closed."""
     path = tmp_path / "s"
-    child = children(STOP, path, "after")
+    child = children(STOP, path, "after", 1)
     _said(child, "stopped")
     child.kill()
     child.wait(60)
@@ -177,15 +182,10 @@ def test_a_process_killed_after_a_batch_loses_nothing(children: Start, tmp_path:
 def _only_the_first_batch(store: Store) -> None:
     first = [priced(f"first-{n}", "m", "1") for n in range(50)]
     assert list(store.events()) == first
-    with store._transaction(write=False) as connection:
-        counts = {
-            table: connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one()  # noqa: S608 - our own names
-            for table in ("events", "parts", "corrections")
-        }
-        assert connection.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
-    assert counts == {"events": 50, "parts": 50, "corrections": 0}
+    tables = ("events", "sole_parts", "parts", "corrections")
+    assert [ask(store, f"SELECT count(*) FROM {table}") for table in tables] == [[(50,)], [(50,)], [(0,)], [(0,)]]  # noqa: S608 - our own names
+    assert ask(store, "PRAGMA integrity_check") == [("ok",)]
 
 
 def _numbers(store: Store) -> list[int]:
-    with store._transaction(write=False) as connection:
-        return list(connection.exec_driver_sql("SELECT seq FROM events ORDER BY seq").scalars())
+    return [seq for (seq,) in ask(store, "SELECT seq FROM events ORDER BY seq")]

@@ -11,7 +11,7 @@ from taximeter.event import Scope
 from taximeter.money import Money
 from taximeter.store import DIMENSIONS, Query, ReportRow, Store
 from taximeter.usage import Usage
-from tests.store.helpers import NOW, call, priced, repriced, share
+from tests.store.helpers import NOW, ask, call, priced, repriced, share
 
 
 def table(rows: list[ReportRow]) -> list[tuple[object, ...]]:
@@ -218,8 +218,5 @@ def test_numbers_are_given_in_the_order_of_commits(store: Store) -> None:
     store.add([event, call("b")], recorded_at=NOW)
     store.correct([repriced("c", event, "2")], recorded_at=NOW)
     store.add([event, call("d")], recorded_at=NOW)
-    with store._transaction(write=False) as connection:
-        numbers = connection.exec_driver_sql(
-            "SELECT id, seq FROM events UNION SELECT id, seq FROM corrections ORDER BY 2"
-        )
-        assert [tuple(row) for row in numbers] == [("a", 1), ("b", 2), ("c", 3), ("d", 4)]
+    numbers = ask(store, "SELECT id, seq FROM events UNION SELECT id, seq FROM corrections ORDER BY 2")
+    assert numbers == [("a", 1), ("b", 2), ("c", 3), ("d", 4)]

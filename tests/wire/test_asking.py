@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from taximeter.wire import Asking, Route, ToolAnswer, may_be_metered, read_asking, recognise
+from taximeter.wire import Asking, Route, ToolAnswer, last_user_text, may_be_metered, read_asking, recognise
+from taximeter.wire.keeping import CUT, MAX_CHARACTERS
+from tests.wire.altering import altered, json_of
 from tests.wire.recordings import names, recording
 
 CHAT = Route("openai.chat", "openai")
@@ -57,7 +63,7 @@ TOOLS: dict[str, tuple[dict[str, Any], tuple[ToolAnswer, ...]]] = {
                 {"role": "tool", "tool_call_id": "b", "content": "é"},
             ]
         },
-        (ToolAnswer("b", failed=None, result_bytes=2), ToolAnswer("a", None, 5)),
+        (ToolAnswer("a", None, 5), ToolAnswer("b", failed=None, result_bytes=2)),
     ),
     "responses": (
         {"input": [{"type": "function_call_output", "call_id": "a", "output": "sunny"}]},
@@ -93,6 +99,43 @@ def test_tool_answers(name: str) -> None:
     """The results in the newest messages, with whether the tool failed where the format can say, and their size."""
     body, expected = TOOLS[name]
     assert asking(body).tool_answers == expected
+
+
+def test_results_further_back_are_not_looked_for() -> None:
+    """Only the results in the newest messages are new: a message of the user's after them ends the search."""
+    messages = [{"role": "tool", "tool_call_id": "a", "content": "1"}, {"role": "user", "content": "Go on."}]
+    assert asking({"messages": messages}).tool_answers == ()
+
+
+@pytest.mark.parametrize(
+    ("body", "model", "answers"),
+    [
+        (b'{"model":"m","stream":null,"messages":null,"contents":[1]}', "m", []),
+        (b'{"model":"m","stream":1,"messages":[{"role":"tool","tool_call_id":"a","content":"x"}]}', "m", ["a"]),
+        (b'{"modelId":"m","messages":[{"role":5,"content":[{"type":"tool_result","tool_use_id":"a"}]}]}', "m", ["a"]),
+        (b'{"model":"m","input":{"role":"user"},"contents":[]}', "m", []),
+        (b'{"model":"m","messages":[{"role":"tool","tool_call_id":"a","content":"\xff"}]}', "m", []),
+        (b'{"model":"\xff","messages":[{"role":"user","content":"x"}]}', "by path", []),
+        (b'{"model":"\\ud83d","messages":[]}', "by path", []),
+        (b'{"model":"m","messages":[5,"x",null,[]]}', "m", []),
+        (b'{"model":"m","messages":[{"role":"tool","tool_call_id":["a"],"content":"x"}]}', "m", []),
+        (b'{"model":"m","messages":[{"content":[{"functionResponse":7}]}]}', "m", []),
+    ],
+)
+def test_bodies_in_which_something_is_unusual(body: bytes, model: str, answers: list[str]) -> None:
+    """Types that do not fit, bytes that are no text: what can be read is, and nothing breaks."""
+    found = read_asking(Route("openai.chat", "openai", model="by path"), body)
+    assert (found.model, found.stream) == (model, None)
+    assert [answer.id for answer in found.tool_answers] == answers
+
+
+@given(body=st.sampled_from([body for body, _ in TOOLS.values()]), dice=st.randoms(use_true_random=False))
+def test_the_usual_and_the_general_way_agree(body: dict[str, Any], dice: random.Random) -> None:
+    """A body is read the same whether its types are what most are, or its model makes it an unusual one."""
+    body = {**altered(body, dice), "model": "m"}
+    usual = read_asking(CHAT, json_of(body))
+    unusual = read_asking(CHAT, json_of(body | {"previous_interaction_id": 7}))
+    assert usual == msgspec.structs.replace(unusual, previous=usual.previous)
 
 
 def test_continuations() -> None:
@@ -156,3 +199,159 @@ def test_the_quick_look_on_recorded_calls() -> None:
     for name in names():
         request = json.loads((recording(name).capture.folder / "request.json").read_bytes())
         assert may_be_metered("/" + request["url"].partition("/")[2]), name
+
+
+# ---- what the user says
+
+HELLO = "Grüezi!"
+USER = {"role": "user", "content": HELLO}
+ANSWER = {"role": "assistant", "content": "Good day."}
+SAID: dict[str, tuple[str, dict[str, Any]]] = {
+    "chat": ("openai.chat", {"messages": [{"role": "user", "content": "old"}, ANSWER, USER]}),
+    "chat, parts": (
+        "openai.chat",
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "Grü"},
+                        {"type": "image_url", "image_url": {"url": "x"}},
+                        {"type": "text", "text": "ezi!"},
+                    ],
+                }
+            ]
+        },
+    ),
+    "chat, tools": (
+        "openai.chat",
+        {
+            "messages": [
+                USER,
+                {"role": "assistant", "tool_calls": []},
+                {"role": "tool", "tool_call_id": "a", "content": "1"},
+            ]
+        },
+    ),
+    "completions": ("openai.completions", {"model": "m", "prompt": HELLO}),
+    "completions, several": ("openai.completions", {"prompt": ["Grü", "ezi!"]}),
+    "images": ("openai.images", {"prompt": HELLO}),
+    "responses": ("openai.responses", {"input": HELLO}),
+    "responses, items": (
+        "openai.responses",
+        {
+            "input": [
+                {"role": "user", "content": [{"type": "input_text", "text": HELLO}]},
+                {
+                    "type": "reasoning",
+                    "id": "rs_1",
+                    "summary": [],
+                    "content": [{"type": "reasoning_text", "text": "Hm."}],
+                },
+                {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"},
+                {"type": "function_call_output", "call_id": "a", "output": "1"},
+            ]
+        },
+    ),
+    "anthropic": (
+        "anthropic.messages",
+        {
+            "system": "Be kind.",
+            "messages": [
+                {"role": "user", "content": [{"type": "text", "text": HELLO}]},
+                {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "f", "input": {}}]},
+                {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "1"}]},
+            ],
+        },
+    ),
+    "anthropic, complete": ("anthropic.complete", {"prompt": HELLO}),
+    "gemini": (
+        "gemini.generate",
+        {
+            "contents": [
+                {"parts": [{"text": HELLO}]},
+                {"role": "model", "parts": [{"functionCall": {"name": "f"}}]},
+                {"role": "user", "parts": [{"functionResponse": {"id": "a", "response": {}}}]},
+            ]
+        },
+    ),
+    "gemini, bare": ("gemini.generate", {"contents": {"role": "USER", "parts": {"text": HELLO}}}),
+    "interactions": ("gemini.interactions", {"input": HELLO}),
+    "interactions, parts": (
+        "gemini.interactions",
+        {"input": [{"type": "text", "text": "Grü"}, {"type": "image", "uri": "x"}, {"type": "text", "text": "ezi!"}]},
+    ),
+    "interactions, steps": (
+        "gemini.interactions",
+        {
+            "input": [
+                {"type": "user_input", "content": [{"type": "text", "text": HELLO}]},
+                {"type": "model_output", "content": [{"type": "text", "text": "Good day."}]},
+            ]
+        },
+    ),
+    "converse": (
+        "bedrock.converse",
+        {
+            "messages": [
+                {"role": "user", "content": [{"text": HELLO}]},
+                {"role": "user", "content": [{"toolResult": {"toolUseId": "a", "content": [{"text": "1"}]}}]},
+            ]
+        },
+    ),
+    "invoke, titan": ("bedrock.invoke", {"inputText": HELLO}),
+    "invoke, llama": ("bedrock.invoke", {"prompt": HELLO}),
+    "cohere": ("cohere.chat", {"messages": [USER, ANSWER]}),
+    "cohere, first version": ("cohere.chat", {"message": HELLO, "chat_history": [{"role": "USER", "message": "old"}]}),
+    "ollama": ("ollama", {"model": "m", "messages": [USER]}),
+    "ollama, prompt": ("ollama", {"model": "m", "prompt": HELLO}),
+    "hugging face": ("huggingface.inference", {"inputs": HELLO}),
+    "cloudflare": ("cloudflare.run", {"prompt": HELLO}),
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_what_the_user_says(name: str) -> None:
+    """The text of the user's newest message; what carries back the results of tools is none."""
+    api, body = SAID[name]
+    found = last_user_text(Route(api, "openai"), json.dumps(body).encode())
+    assert found is not None
+    assert found.replace("\n", "") == HELLO
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"messages": []},
+        {"messages": [ANSWER]},
+        {"messages": [USER, ANSWER, {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+        {"messages": [{"role": "user", "content": ""}]},
+        {"messages": [{"role": 5, "content": HELLO}, 7, None, ["x"]]},
+        {"messages": HELLO[:0], "input": [], "prompt": [1, 2, 3]},
+        {"prompt": [[1, 2], [3]]},
+        {"input": [{"type": "function_call_output", "call_id": "a", "output": "1"}]},
+    ],
+)
+def test_a_user_who_says_nothing(body: dict[str, Any]) -> None:
+    """A request without text of the user's, or whose newest message has none, has no text."""
+    assert last_user_text(CHAT, json.dumps(body).encode()) is None
+
+
+@pytest.mark.parametrize("body", [None, b"", b"--boundary", b'{"prompt":', b"[" * 9, b'{"prompt":"\xff"}'])
+def test_a_body_that_cannot_be_read(body: bytes | None) -> None:
+    """What is no JSON object says nothing, and breaks nothing."""
+    assert last_user_text(CHAT, body) is None
+
+
+def test_what_is_no_message() -> None:
+    """Texts that are embedded or read aloud are no messages."""
+    body = json.dumps({"input": [HELLO]}).encode()
+    assert last_user_text(Route("openai.embeddings", "openai"), body) is None
+    assert last_user_text(Route("openai.responses", "openai"), body) == HELLO
+
+
+def test_a_long_message_is_cut() -> None:
+    """What is kept of a message is bounded."""
+    body = json.dumps({"messages": [{"role": "user", "content": "x" * (MAX_CHARACTERS + 1)}]}).encode()
+    assert last_user_text(CHAT, body) == "x" * MAX_CHARACTERS + CUT

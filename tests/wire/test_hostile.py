@@ -15,6 +15,7 @@ import taximeter
 from taximeter.importers.captures import load
 from taximeter.wire import APIS, Reader, Reading, Route
 from taximeter.wire.eventstream import encode_message
+from tests.wire.making import sse
 
 SAMPLES = sorted(path.parent for path in Path(taximeter.__file__).parent.glob("demo_captures/*/*/request.json"))
 TYPES = (
@@ -122,6 +123,25 @@ def test_counts_that_are_none(number: str) -> None:
     assert dict(reading.usage) == {"output_tokens": 7}
 
 
+_F = {"function": {"name": "f"}}
+_PLACED = {
+    "anthropic.messages": {"type": "content_block_start", "content_block": {"type": "tool_use", "name": "f"}},
+    "bedrock.converse": {"contentBlockStart": {"contentBlockIndex": {}, "start": {"toolUse": {"name": "f"}}}},
+    "cohere.chat": {"type": "tool-call-start", "delta": {"message": {"tool_calls": _F}}},
+    "gemini.interactions": {"event_type": "step.start", "step": {"type": "function_call", "name": "f"}},
+    "openai.chat": {"choices": [{"index": [], "delta": {"tool_calls": [{"index": {}, **_F}]}}]},
+    "openai.responses": {"type": "response.output_item.done", "item": {"type": "function_call", "name": "f"}},
+}
+
+
+@pytest.mark.parametrize("api", _PLACED)
+def test_an_index_that_is_none(api: str) -> None:
+    """Where an index belongs stands an array or an object: the tool call is one all the same."""
+    body = sse({"index": [], "output_index": {}, **_PLACED[api]})
+    reading = _read(Route(api, "openai"), 200, [("content-type", "text/event-stream")], body, [])
+    assert [call.name for call in reading.tool_calls] == ["f"]
+
+
 def test_memory_of_a_long_stream_is_flat() -> None:
     """A stream of 40 MB in text holds no more than its largest event."""
     reader = Reader(Route("openai.chat", "openai"), headers=[("content-type", "text/event-stream")])
@@ -153,7 +173,7 @@ def test_memory_of_a_large_event_is_a_small_multiple() -> None:
 
 def test_an_endless_event_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """An event that never ends is given up at a bound, and what was read before it counts."""
-    monkeypatch.setattr("taximeter.wire.sse.MAX_EVENT_BYTES", 10_000)
+    monkeypatch.setattr("taximeter.wire.framing.MAX_EVENT_BYTES", 10_000)
     reader = Reader(Route("anthropic.messages", "anthropic"), headers=[("content-type", "text/event-stream")])
     reader.feed(
         b'data: {"type":"message_start","message":{"model":"m","usage":{"input_tokens":9,"output_tokens":1}}}\n\n'

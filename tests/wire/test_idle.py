@@ -24,8 +24,9 @@ def read(shape: Shape, chunks: Iterable[bytes]) -> tuple[Reading, int]:
     reader = Reader(route, headers=[("content-type", shape.content_type)])
     for chunk in chunks:
         reader.feed(chunk)
-    patterns = [reader._idle, getattr(reader._format, "_idle", reader._idle)]
-    return reader.close(), max(pattern.text_bytes for pattern in patterns)
+    patterns = [reader._idle, getattr(reader._format, "_idle", None)]
+    passed = max(pattern.text_bytes for pattern in patterns if pattern is not None)
+    return reader.close(), passed
 
 
 def read_every_event(shape: Shape, chunks: Iterable[bytes]) -> Reading:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from taximeter.errors import WireError
 from taximeter.wire import Route
+from taximeter.wire.editing import MAX_EVENT_BYTES
 from taximeter.wire.injection import (
-    MAX_EVENT_BYTES,
     UsageRemover,
     ask_for_usage,
     can_ask,

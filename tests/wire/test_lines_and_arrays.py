@@ -58,7 +58,7 @@ def test_long_lines(size: int) -> None:
 @pytest.mark.parametrize("ending", [b"", b"\n", b"\n{}\n"])
 def test_line_without_end(monkeypatch: pytest.MonkeyPatch, size: int, ending: bytes) -> None:
     """A line larger than the limit is refused, whether it ends or not, and comes at once or in pieces."""
-    monkeypatch.setattr("taximeter.wire.ndjson.MAX_EVENT_BYTES", 1000)
+    monkeypatch.setattr("taximeter.wire.framing.MAX_EVENT_BYTES", 1000)
     with pytest.raises(WireError, match="a line of more than 1000 bytes"):
         cut_lines(b"x" * 2000 + ending, size)
 
@@ -109,6 +109,6 @@ def test_empty_array() -> None:
 @pytest.mark.parametrize("body", [b'[{"a":"' + b"x" * 2000, b'[{"a":' + b"1" * 2000, b'[{"a":"' + b"x" * 2000 + b'"}]'])
 def test_element_without_end(monkeypatch: pytest.MonkeyPatch, size: int, body: bytes) -> None:
     """An element larger than the limit is refused, in a string or out of it, whether it ends or not."""
-    monkeypatch.setattr("taximeter.wire.ndjson.MAX_EVENT_BYTES", 1000)
+    monkeypatch.setattr("taximeter.wire.framing.MAX_EVENT_BYTES", 1000)
     with pytest.raises(WireError, match="an element of more than 1000 bytes"):
         cut_array(body, size)

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from taximeter.usage import Usage
+from taximeter.wire import Reader
 from tests.wire.recordings import Recording, buckets, names, recording
 
 pytestmark = pytest.mark.needs("captures")
@@ -92,3 +93,19 @@ def test_many_cuts_give_the_same(one: Recording) -> None:
     for _ in range(5):
         cuts = sorted(dice.sample(range(len(one.capture.body) + 1), min(20, len(one.capture.body))))
         assert one.read(cuts=tuple(cuts)) == whole, cuts
+
+
+def test_asking_on_the_way_changes_nothing(one: Recording) -> None:
+    """What a stream has said so far may be asked at any point; at its end it is what the reading says."""
+    whole = one.read()
+    reader = Reader(one.capture.route, status=one.capture.status, headers=one.capture.headers)
+    body = one.capture.body
+    step = max(1, len(body) // 40)
+    for start in range(0, len(body), step):
+        reader.feed(body[start : start + step])
+        reader.so_far()
+    last = reader.so_far()
+    assert reader.close() == whole
+    if last is not None and whole.complete:
+        assert (last.usage, last.parts, last.tool_calls) == (whole.usage, whole.parts, whole.tool_calls)
+        assert last.usage_source == whole.usage_source

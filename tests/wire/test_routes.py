@@ -173,7 +173,9 @@ def test_routes(  # noqa: PLR0913, PLR0917 - the columns of the table
     stream: bool | None,  # noqa: FBT001
 ) -> None:
     """Host and path say how a call is read, who is called, and where they can the model and whether it streams."""
-    assert recognise("POST", host, path) == Route(api=api, provider=provider, model=model, stream=stream)
+    route = recognise("POST", host, path)
+    assert route is not None
+    assert route == Route(api, provider, model, stream, route.vague)
 
 
 @pytest.mark.parametrize(
@@ -233,3 +235,31 @@ def test_a_format_that_nobody_reads() -> None:
     """A declared format that does not exist is refused, with the list of those that do."""
     with pytest.raises(WireError, match=r"no wire format is called 'openai\.telepathy'; there are openai\.chat"):
         Reader(Route(api="openai.telepathy", provider="openai"))
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "vague"),
+    [
+        ("api.anthropic.com", "/v1/messages", False),
+        ("gateway.internal", "/anthropic/v1/messages", False),  # mounted under a provider's name
+        ("discord.com", "/api/v9/channels/1/messages", True),
+        ("localhost:8000", "/v1/messages", True),
+        ("localhost:8000", "/v1/responses", True),
+        ("localhost:8501", "/v1/models/half_plus_two:predict", True),  # TensorFlow Serving
+        ("shop.example", "/api/chat", True),
+        ("localhost:11434", "/api/chat", False),
+        ("localhost:8000", "/v1/chat/completions", False),
+        ("localhost:8000", "/v1beta/models/gemini-2.5-flash:generateContent", False),
+    ],
+)
+def test_what_other_services_have_too(host: str, path: str, vague: bool) -> None:  # noqa: FBT001 - a table
+    """At a host that nobody knows, a path that others use as well does not make a call to a model by itself."""
+    route = recognise("POST", host, path)
+    assert route is not None
+    assert route.vague is vague
+
+
+def test_a_stored_object_of_an_unknown_host() -> None:
+    """A GET has no body that could bear out what it is."""
+    assert recognise("GET", "survey.example", "/v1/responses/17") is None
+    assert recognise("GET", "api.openai.com", "/v1/responses/resp_17") is not None

@@ -131,14 +131,14 @@ def test_long_lines(size: int) -> None:
 @pytest.mark.parametrize("size", [100, 6000])
 def test_event_without_end(monkeypatch: pytest.MonkeyPatch, size: int, ending: bytes) -> None:
     """An event larger than the limit is refused, whether it ends or not, and comes at once or in pieces."""
-    monkeypatch.setattr("taximeter.wire.sse.MAX_EVENT_BYTES", 1000)
+    monkeypatch.setattr("taximeter.wire.framing.MAX_EVENT_BYTES", 1000)
     with pytest.raises(WireError, match="an event of more than 1000 bytes"):
         cut(b"data: " + b"x" * 5000 + ending, size)
 
 
 def test_event_without_end_leaves_what_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reader tells of it, keeps what came before, and takes the rest without a word."""
-    monkeypatch.setattr("taximeter.wire.sse.MAX_EVENT_BYTES", 1000)
+    monkeypatch.setattr("taximeter.wire.framing.MAX_EVENT_BYTES", 1000)
     good = sse(chat_chunk("Hi", usage=chat_usage(12, 7)))
     reading = read("openai.chat", good + b"data: " + b"x" * 5000 + b"\n\n" + sse(chat_chunk(finish="stop")))
     assert reading.usage == Usage(input_tokens=12, output_tokens=7)

@@ -11,10 +11,13 @@ from taximeter.cli.completion import completion
 from taximeter.cli.demo import demo
 from taximeter.cli.doctor import doctor
 from taximeter.cli.export import export
+from taximeter.cli.forget import forget
+from taximeter.cli.key import key
 from taximeter.cli.price import price
 from taximeter.cli.read import read
 from taximeter.cli.report import report
 from taximeter.cli.run import run
+from taximeter.cli.serve import serve
 from taximeter.cli.simulate import simulate
 from taximeter.errors import TaximeterError
 
@@ -52,7 +55,7 @@ def cli() -> None:
     """
 
 
-for _command in (read, report, export, price, doctor, demo, chat, run, simulate, completion):
+for _command in (read, report, export, price, doctor, demo, chat, run, simulate, serve, key, forget, completion):
     cli.add_command(_command)
 
 

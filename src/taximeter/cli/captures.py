@@ -1,4 +1,4 @@
-"""Captures read, priced and kept: what ``read`` and ``demo`` have in common."""
+"""Captures read, priced, shown and kept: what ``taximeter read`` does."""
 
 from __future__ import annotations
 

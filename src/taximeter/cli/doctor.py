@@ -1,10 +1,10 @@
-"""``taximeter doctor``: is everything there, how old is it, and what did the meter fail to learn."""
+"""``taximeter doctor``: is everything there, how old is it, and what did the meter fail at or not see."""
 
 from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from taximeter.cli.lines import dump
+from taximeter.cli.metering import JournalState, Metering, MeterState, UnmeteredLine, metering, say, show_metering
 from taximeter.cli.options import json_option, store_option
 from taximeter.errors import TaximeterError
 
@@ -52,10 +53,19 @@ class PriceState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that ``taximeter doctor --json`` writes."""
+    """Everything that ``taximeter doctor --json`` writes.
+
+    Attributes:
+        ok: whether nothing is broken.
+        problems: what is, in sentences.
+    """
 
     ok: bool
+    problems: Sequence[str]
     store: StoreState
+    journal: JournalState
+    meter: MeterState
+    unmetered: Sequence[UnmeteredLine]
     prices: PriceState
     python: str
     platform: str
@@ -63,17 +73,32 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @click.command(
-    short_help="Check the store and the price data; list versions.",
+    short_help="Check the store, the journals, the meter and the price data.",
     epilog="\b\nExamples:\n  taximeter doctor\n  taximeter doctor --json --store sqlite:////var/lib/taximeter/store.sqlite3",
 )
 @store_option
 @json_option
 def doctor(store_url: str | None, *, as_json: bool) -> None:
-    """Check the store and the price data, and list versions. Changes nothing. Exit code 1 when something is broken."""
-    store, prices = _store(store_url), _prices(datetime.now(UTC).date())
+    """Check the store, the journals, the meter and the price data, and list versions. Changes nothing.
+
+    Exit code 1 when something is broken: a store, journal folder or price data that cannot be read, events that the
+    store refused, a corrupt journal, a setting that cannot be used, or a failure of the meter within the last 24 hours,
+    in whatever process.
+
+    The rest is for information: older failures, journals that dead processes left and that the next one will store,
+    calls without a cost or usage, and hosts that look like they serve models and are not metered, with the line that
+    has them metered. TAXIMETER_JOURNAL names the folder of the journals where it is not beside the store.
+    """
+    now = datetime.now(UTC)
+    store, prices, going = _store(store_url), _prices(now.date()), metering(store_url, now)
+    said = (*(part.problem for part in (store, prices) if part.problem is not None), *going.problems())
     found = Diagnosis(
-        ok=store.problem is None and prices.problem is None,
+        ok=not said,
+        problems=tuple(dict.fromkeys(said)),
         store=store,
+        journal=going.journal,
+        meter=going.meter,
+        unmetered=going.unmetered,
         prices=prices,
         python=platform.python_version(),
         platform=platform.platform(),
@@ -82,7 +107,7 @@ def doctor(store_url: str | None, *, as_json: bool) -> None:
     if as_json:
         click.echo(dump(found))
     else:
-        _show(found)
+        _show(found, going)
     if not found.ok:
         sys.exit(1)
 
@@ -132,20 +157,19 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _show(found: Diagnosis) -> None:
+def _show(found: Diagnosis, going: Metering) -> None:
     store, prices = found.store, found.prices
-    click.echo(f"store      {store.url or 'nowhere'}: {store.state}")
+    say("store", f"{store.url or 'nowhere'}: {store.state}")
     if store.events is not None and store.size_bytes is not None:
-        click.echo(f"           {store.events:,} events in {store.size_bytes:,} bytes")
+        say("", f"{store.events:,} events in {store.size_bytes:,} bytes")
     for name, count in (store.counters or {}).items():
-        click.echo(f"           {count:,} {name.replace('_', ' ')}")
+        say("", f"{count:,} {name.replace('_', ' ')}")
+    show_metering(going)
     age = "of unknown age" if prices.age_days is None else f"checked {prices.data_date}, {prices.age_days} days ago"
-    click.echo(f"prices     {prices.version}, {age}")
+    say("prices", f"{prices.version}, {age}")
     if prices.age_days is not None and prices.age_days > _OLD_DAYS:
-        click.echo("           newer ones may be out: pip install --upgrade genai-prices")
-    click.echo(f"python     {found.python} on {found.platform}")
-    packages = ", ".join(f"{name} {version or 'missing'}" for name, version in found.packages.items())
-    click.echo(f"packages   {packages}")
-    for problem in (store.problem, prices.problem):
-        if problem is not None:
-            click.echo(f"taximeter: {problem}", err=True)
+        say("", "newer ones may be out: pip install --upgrade genai-prices")
+    say("python", f"{found.python} on {found.platform}")
+    say("packages", ", ".join(f"{name} {version or 'missing'}" for name, version in found.packages.items()))
+    for problem in found.problems:
+        click.echo(f"taximeter: {problem}", err=True)

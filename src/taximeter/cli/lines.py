@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from taximeter.event import CallEvent, Cost, LineItem, Part, ProviderError, RateCardRef, Scope
+from taximeter.event import CallEvent, Content, Cost, LineItem, Part, ProviderError, RateCardRef, Scope, ToolResult
 from taximeter.money import Money
 from taximeter.usage import Contradiction, Count, Usage
 
@@ -173,6 +173,8 @@ class EventLine(msgspec.Struct, frozen=True, kw_only=True):
     provider_cost_usd: str | None
     parts: list[PartLine]
     tool_calls: list[ToolLine]
+    tool_results: tuple[ToolResult, ...]
+    content: Content | None
     scope: ScopeLine
     first_token_ms: int | None
     duration_ms: int | None
@@ -203,6 +205,8 @@ class EventLine(msgspec.Struct, frozen=True, kw_only=True):
             provider_cost_usd=amount(event.provider_cost),
             parts=[PartLine.of(part) for part in event.parts],
             tool_calls=[ToolLine(call.id, call.name) for call in event.tool_calls],
+            tool_results=event.tool_results,
+            content=event.content,
             scope=ScopeLine.of(event.scope),
             first_token_ms=event.first_token_ms,
             duration_ms=event.duration_ms,

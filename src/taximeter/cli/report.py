@@ -113,8 +113,7 @@ def report(
         tz=tz,
     )
     with open_store(store_url, create=False) as store:
-        rows = store.report(by, query)
-        (total,) = store.report((), query)
+        rows, (total,) = store.reports([by, ()], query)
     if as_json:
         lines = [RowLine.of(by, row) for row in rows]
         click.echo(dump(ReportLine(by, tz, lines, RowLine.of((), total))))

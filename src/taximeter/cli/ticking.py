@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from taximeter.cli.talk import Message, Peer
-    from taximeter.pricing import PriceBook
+    from taximeter.meter.making import Prices
 
 _PER_SECOND = 8
 _ROOM = 4  # lines of the screen that the answer leaves free while it grows
@@ -33,7 +33,7 @@ def readable(text: str) -> str:
 class Estimate:
     """What an answer comes to while it is made: an estimate, four bytes of text to a token, until the provider says."""
 
-    def __init__(self, peer: Peer, messages: Sequence[Message], book: PriceBook) -> None:
+    def __init__(self, peer: Peer, messages: Sequence[Message], book: Prices) -> None:
         self._peer = peer
         self._book = book
         self._input_tokens = estimated_tokens(sum(len(message.content.encode()) for message in messages))
@@ -51,7 +51,7 @@ class Estimate:
 
 @contextmanager
 def shown(
-    peer: Peer, messages: Sequence[Message], pieces: Sequence[str], book: PriceBook
+    peer: Peer, messages: Sequence[Message], pieces: Sequence[str], book: Prices
 ) -> Generator[Callable[[str], object]]:
     """Shows each piece that it is given; on a terminal with the cost, ticking.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def body_that_asks(meter: Meter, call: Call, asked: Asked) -> bytes | None:
     """The body to send so that the answer states its usage; ``None`` to send the application's own."""
-    if not asked.body or meter.settings.inject_usage != "auto":
+    if not asked.body or call.opened.stream is not True or meter.settings.inject_usage != "auto":
         return None
     said = asks_usage(asked.host, asked.target.partition("?")[0])
     body = ask_for_usage(call.opened.route, asked.body, host=asked.host, target=asked.target, declared=said)

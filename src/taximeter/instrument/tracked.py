@@ -202,14 +202,12 @@ class Tracked:
             request_model=self._model or self._served,
             first_token_ms=self._first_ms,
             duration_ms=self._elapsed_ms(),
-        )
-        event = make_event(facts, reading, self._meter.book(), outcome or outcome_of(_OK, reading))
-        event = msgspec.structs.replace(
-            event,
             stream=witness.stream or (None if witness.api is None else False),
             tool_results=with_runs((), api),
-            error=event.error if error is None else _told(error),
         )
+        if error is not None:
+            reading = msgspec.structs.replace(reading, error=_told(error))
+        event = make_event(facts, reading, self._meter.book(), outcome or outcome_of(_OK, reading))
         return event if self._cost is None else _priced(event, self._cost)
 
 

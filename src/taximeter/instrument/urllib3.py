@@ -5,8 +5,9 @@ Every request that really leaves goes through ``HTTPConnectionPool._make_request
 decoded (``_raw_read``, and ``_handle_chunk`` for chunked streams), by giving the response of a metered call, and no
 other, a class that looks on.
 
-Streams are not made to state their usage here: what urllib3 reads it counts, and a body that was edited would not add
-up. Request bodies are never changed, so what is signed stays signed.
+A stream that does not ask for its usage is made to where :mod:`taximeter.wire.injection` says that it may be: in what
+leaves, not in what urllib3 keeps, so each retry and each redirect is decided anew. What this adds to the answer is
+taken out again below the response, on its way in from the connection (``edited.py``).
 """
 
 from __future__ import annotations
@@ -15,19 +16,22 @@ import http.client
 import logging
 from collections.abc import Callable, Generator, Iterator
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
+from taximeter.errors import WireError
 from taximeter.instrument.passage import Asked, Passage, Switch, meter_for, not_answered, open_call, patch
 
 if TYPE_CHECKING:
     from taximeter.meter.call import Call
     from taximeter.meter.runtime import Meter
+    from taximeter.wire.injection import UsageRemover
 
 MODULE: Final = "urllib3"
 """The module to wait for."""
 
 _log = logging.getLogger("taximeter")
 _PORTS: Final = {"http": 80, "https": 443}
+_OK: Final = 200
 _undo: list[Callable[[], None]] = []
 
 
@@ -41,7 +45,7 @@ def install(module: Any) -> None:  # noqa: ANN401 - the library need not be here
         return
     switch = Switch()
     _undo.append(switch.off)
-    _undo.append(patch(module.HTTPConnectionPool, "_make_request", partial(_metering, switch)))
+    _undo.append(patch(module.HTTPConnectionPool, "_make_request", partial(_metering, switch, module.exceptions)))
 
 
 def uninstall(module: Any) -> None:  # noqa: ANN401, ARG001 - as above; the same for every library
@@ -50,11 +54,23 @@ def uninstall(module: Any) -> None:  # noqa: ANN401, ARG001 - as above; the same
         _undo.pop()()
 
 
-def _metering(switch: Switch, original: Callable[..., Any]) -> Callable[..., Any]:
+class _UnderWay(NamedTuple):
+    """A call whose request is about to leave.
+
+    Attributes:
+        asks_usage: whether the request was made to ask for usage.
+    """
+
+    meter: Meter
+    call: Call
+    asks_usage: bool
+
+
+def _metering(switch: Switch, exceptions: Any, original: Callable[..., Any]) -> Callable[..., Any]:  # noqa: ANN401
     def _make_request(pool: Any, conn: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         meter = meter_for(url) if switch.on else None
-        call = None if meter is None else _opened(meter, pool, method, url, kwargs)
-        if meter is None or call is None:
+        under_way = None if meter is None else _begin(meter, pool, method, url, kwargs)
+        if under_way is None:
             return original(pool, conn, method, url, *args, **kwargs)
         # the body is to be seen, so it must not be read before the response is ours; it is read below instead
         preload = kwargs.get("preload_content", True)
@@ -62,12 +78,12 @@ def _metering(switch: Switch, original: Callable[..., Any]) -> Callable[..., Any
         try:
             response = original(pool, conn, method, url, *args, **kwargs)
         except BaseException as error:
-            not_answered(call, error)
+            not_answered(under_way.call, error)
             raise
         try:
-            _watch(response, Passage(call, response.status, response.headers.items()))
+            _watch(response, under_way, exceptions)
         except Exception as error:  # noqa: BLE001 - a failure of the meter is counted, and never the call's
-            meter.failed("hook", error, call.id)
+            under_way.meter.failed("hook", error, under_way.call.id)
         if preload and hasattr(response, "_raw_read"):
             _preload(response, decode_content=kwargs.get("decode_content", True))
         return response
@@ -75,8 +91,16 @@ def _metering(switch: Switch, original: Callable[..., Any]) -> Callable[..., Any
     return _make_request
 
 
-def _opened(meter: Meter, pool: Any, method: str, url: str, said: dict[str, Any]) -> Call | None:  # noqa: ANN401
-    """The call that a request is, if it is one. ``said``: what ``_make_request`` is given by name."""
+def _begin(meter: Meter, pool: Any, method: str, url: str, said: dict[str, Any]) -> _UnderWay | None:  # noqa: ANN401
+    """Opens the call that a request is, if it is one, and has it ask for its usage where that is called for.
+
+    Args:
+        meter: the meter.
+        pool: of connections; it knows the host.
+        method: the HTTP method.
+        url: as ``_make_request`` is given it.
+        said: what ``_make_request`` is given by name; what is to leave in its place is put there.
+    """
     try:
         host, target = _place(pool, url)
         asked = Asked(
@@ -85,7 +109,31 @@ def _opened(meter: Meter, pool: Any, method: str, url: str, said: dict[str, Any]
     except Exception as error:  # noqa: BLE001 - as above
         meter.failed("hook", error)
         return None
-    return open_call(meter, asked)
+    call = open_call(meter, asked)
+    if call is None:
+        return None
+    try:
+        from taximeter.instrument.asking import body_that_asks  # noqa: PLC0415 - loaded with the meter
+
+        body = body_that_asks(meter, call, asked)
+        if body is not None:
+            said.update(headers=_asking(asked.headers, body), body=body)
+    except Exception as error:  # noqa: BLE001 - as above; the application's own request leaves
+        meter.failed("hook", error, call.id)
+        body = None
+    return _UnderWay(meter, call, asks_usage=body is not None)
+
+
+def _asking(headers: Any, body: bytes) -> Any:  # noqa: ANN401 - a mapping of any kind
+    """The headers of a request that leaves with another body. Who names no encoding is sent as accepting none."""
+    changed = headers.copy() if hasattr(headers, "copy") else dict(headers)
+    for name in list(changed):
+        known = (name.decode("latin-1") if isinstance(name, bytes) else str(name)).lower()
+        if known == "content-length":
+            changed[name] = str(len(body))
+        elif known == "accept-encoding":
+            changed[name] = "identity"
+    return changed
 
 
 def _place(pool: Any, url: str) -> tuple[str, str]:  # noqa: ANN401
@@ -113,9 +161,13 @@ def _attempt(retries: Any) -> int:  # noqa: ANN401
     return 1 + sum(not past.redirect_location for past in history)
 
 
-def _watch(response: Any, passage: Passage) -> None:  # noqa: ANN401
-    """Looks on at the body from here."""
+def _watch(response: Any, under_way: _UnderWay, exceptions: Any) -> None:  # noqa: ANN401
+    """Looks on at the body from here, and edits it if need be."""
+    passage = Passage(under_way.call, response.status, response.headers.items())
+    remover = _remover(response) if under_way.asks_usage else None
     if hasattr(response, "_raw_read"):
+        if remover is not None:
+            _edit(response, passage, remover, exceptions)
         response._taximeter = passage  # noqa: SLF001 - ours
         response.__class__ = _watched(response.__class__)
         return
@@ -123,6 +175,53 @@ def _watch(response: Any, passage: Passage) -> None:  # noqa: ANN401
     if isinstance(whole, bytes):
         passage.feed(whole)
         passage.ended()
+        if remover is not None:
+            response._data = remover.feed(whole) + remover.close()  # noqa: SLF001 - the library's own
+            _drop_headers(response)
+
+
+def _remover(response: Any) -> UsageRemover | None:  # noqa: ANN401
+    """Takes out of a stream what asking for usage put into it."""
+    from taximeter.wire.injection import UsageRemover  # noqa: PLC0415 - loaded with the meter
+
+    headers = response.headers
+    if response.status != _OK or "event-stream" not in headers.get("content-type", ""):
+        return None
+    try:
+        return UsageRemover(headers.get("content-encoding"))
+    except WireError:
+        return None  # encoded in a way that we cannot undo, although we asked for none
+
+
+def _edit(response: Any, passage: Passage, remover: UsageRemover, exceptions: Any) -> None:  # noqa: ANN401
+    """Has the response take its body edited, and know nothing of how it came. What came is fed from down there."""
+    from taximeter.instrument.edited import Edit, put_under  # noqa: PLC0415 - as above
+
+    source = response._fp  # noqa: SLF001 - the library's own, as below
+    if not isinstance(source, http.client.HTTPResponse) or source.isclosed():
+        return  # made up by somebody else, or without a body
+
+    def spoilt(error: WireError) -> Exception:
+        return exceptions.DecodeError(str(error), error)
+
+    def short(came: int, missing: int) -> None:
+        if response.enforce_content_length:
+            raise exceptions.IncompleteRead(came, missing)
+        passage.ended(cut=True)
+
+    put_under(source, Edit(passage.feed, remover, spoilt, short))
+    passage.feed = _told_already
+    response.length_remaining = None
+    _drop_headers(response)
+
+
+def _told_already(chunk: bytes) -> None:
+    """What the application reads of an edited body is not what came."""
+
+
+def _drop_headers(response: Any) -> None:  # noqa: ANN401
+    for name in ("content-encoding", "content-length"):
+        response.headers.discard(name)
 
 
 def _preload(response: Any, *, decode_content: bool) -> None:  # noqa: ANN401

@@ -22,6 +22,9 @@ MAX_BYTES: Final = 16 * 2**20
 _HEAD: Final = struct.Struct(">4sII")
 _BLOCK: Final = 2**18
 
+PAYLOAD_AT: Final = _HEAD.size + 1
+"""Where in a frame the payload begins, behind the head and the kind."""
+
 HEADER: Final = b"H"
 OPENED: Final = b"O"
 CLOSED: Final = b"C"

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Final, Literal, Self
 
@@ -15,7 +16,7 @@ from taximeter.errors import JournalError
 from taximeter.event import CallEvent
 from taximeter.journal import files, forks
 from taximeter.journal.frames import CLOSED, DROPPED, HEADER, OPENED, Damage, Record, frame, scan
-from taximeter.journal.records import OpenCall, closed_frame, opened_frame
+from taximeter.journal.records import OpenCall, closed_frame, is_verbatim, opened_frame
 
 Durability = Literal["process", "fsync"]
 """``process``: a record is with the kernel, which survives the death of the process. ``fsync``: it is on the disk."""
@@ -37,6 +38,8 @@ class Journal:
         closed_events: finished calls that were ever written here.
         failures: how often something could not be written or read.
         last_error: what was said the last time.
+        kept_events_max: so many finished calls at most are kept in memory too, until they are confirmed. While no more
+            wait than that, they need not be read back.
         notify: called after each finished call, in the thread that finished it; must neither wait nor raise.
     """
 
@@ -49,6 +52,7 @@ class Journal:
         self.closed_events = 0
         self.failures = 0
         self.last_error: str | None = None
+        self.kept_events_max = 4_000
         self.notify: Callable[[], None] | None = None
         self._reset()
         forks.watch(self)
@@ -96,7 +100,7 @@ class Journal:
         Raises:
             JournalError: as :meth:`opened`. The call stays open; to try again is allowed.
         """
-        self._append(event.id, closed_frame(event), CLOSED)
+        self._append(event.id, closed_frame(event), CLOSED, event)
         if self.notify is not None:
             self.notify()
 
@@ -109,7 +113,9 @@ class Journal:
         self._append(call_id, frame(DROPPED, call_id.encode("ascii", "replace")), DROPPED)
 
     def waiting(self, limit: int) -> list[CallEvent]:
-        """The first events that are not confirmed, at most ``limit``, read back from the file. For one thread only.
+        """The first events that are not confirmed, at most ``limit``. For one thread only.
+
+        From memory, where they are all there; else read back from the file.
 
         Raises:
             JournalError: when the file cannot be read.
@@ -119,6 +125,10 @@ class Journal:
         with self._reading:
             with self._lock, self._uninterrupted("read"):
                 self._refresh()
+                if self._all_kept:
+                    kept = list(islice(self._kept, limit))
+                    self._ends = deque(end for end, _ in kept)
+                    return [event for _, event in kept]
                 start, stop = self._confirmed_at, self._end
                 expected = min(limit, self.waiting_events)
             # What lies before `stop` does not change, so those who write need not wait while this is read.
@@ -144,6 +154,11 @@ class Journal:
             for _ in range(count):
                 self._confirmed_at = self._ends.popleft()
             self.waiting_events -= count
+            if self._all_kept:
+                for _ in range(count):
+                    self._kept.popleft()
+            elif not self.waiting_events:
+                self._all_kept = True
             if self._closing:
                 self._remove()
             elif self._confirmed_at - self._start >= self._shrink_at:
@@ -195,8 +210,10 @@ class Journal:
         self._sync = threading.RLock()  # held while the file is synced, and by whoever puts another in its place
         self._lock = threading.RLock()  # held while the file or the state changes
         self._open: dict[str, bytes] = {}
-        self._deferred: deque[tuple[str, bytes, bytes]] = deque()
+        self._deferred: deque[tuple[str, bytes, bytes, CallEvent | None]] = deque()
         self._ends: deque[int] = deque()
+        self._kept: deque[tuple[int, CallEvent]] = deque()  # with the offset at which each one's frame ends
+        self._all_kept = True  # whether every event that waits is in it
         self._path: Path | None = None
         self._descriptor = -1
         self._start = self._confirmed_at = self._end = 0
@@ -204,14 +221,14 @@ class Journal:
         self._shrink_at = SHRINK_BYTES
         self._writing = self._closing = self._stale = self._damaged = self._unsure = False
 
-    def _append(self, call_id: str, data: bytes, kind: bytes) -> None:
+    def _append(self, call_id: str, data: bytes, kind: bytes, event: CallEvent | None = None) -> None:
         with self._lock:
             if self._writing:
                 # We are inside a record of this very thread, which cannot be waited for. It is written next.
-                self._deferred.append((call_id, data, kind))
+                self._deferred.append((call_id, data, kind, event))
                 return
             try:
-                self._append_alone(call_id, data, kind)
+                self._append_alone(call_id, data, kind, event)
             finally:
                 if self._deferred:
                     self._catch_up()
@@ -221,11 +238,11 @@ class Journal:
 
     def _catch_up(self) -> None:
         while self._deferred and not self._writing:
-            call_id, data, kind = self._deferred.popleft()
+            call_id, data, kind, event = self._deferred.popleft()
             with suppress(JournalError):  # counted; there is nobody here to be told
-                self._append_alone(call_id, data, kind)
+                self._append_alone(call_id, data, kind, event)
 
-    def _append_alone(self, call_id: str, data: bytes, kind: bytes) -> None:
+    def _append_alone(self, call_id: str, data: bytes, kind: bytes, event: CallEvent | None) -> None:
         self._writing = True  # what _uninterrupted does, without what a context manager costs
         try:
             if self._stale:
@@ -237,9 +254,10 @@ class Journal:
                 self._open[call_id] = data
             else:
                 self._open.pop(call_id, None)
-            if kind == CLOSED:
+            if event is not None:
                 self.waiting_events += 1
                 self.closed_events += 1
+                self._keep(event, data)
             self._written += 1
         except OSError as error:
             raise self._failed(error, "write") from error
@@ -248,6 +266,19 @@ class Journal:
             raise
         finally:
             self._writing = False
+
+    def _keep(self, event: CallEvent, data: bytes) -> None:
+        """Keeps an event in memory too, unless there are too many, or what was written is not what it says."""
+        if not self._all_kept:
+            return
+        if len(self._kept) < self.kept_events_max and is_verbatim(data):
+            self._kept.append((self._end, event))
+        else:
+            self._forget_kept()
+
+    def _forget_kept(self) -> None:
+        self._kept.clear()
+        self._all_kept = False
 
     @contextmanager
     def _uninterrupted(self, doing: str) -> Generator[None]:
@@ -300,6 +331,7 @@ class Journal:
         self._durable = self._written
         self._unsure = self.durability == "fsync"
         self._ends = deque(place + shift for place in self._ends)
+        self._kept = deque((place + shift, event) for place, event in self._kept)
         if before >= 0:
             files.let_go(before)
         if self._unsure:
@@ -338,6 +370,7 @@ class Journal:
         """Counts again after something came between; without that, nothing."""
         if not self._stale or self._descriptor < 0:
             return
+        self._forget_kept()
         self._end = os.lseek(self._descriptor, 0, os.SEEK_END)
         waiting = 0
         for item in scan(self._descriptor, self._confirmed_at, self._end):

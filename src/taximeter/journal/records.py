@@ -7,10 +7,10 @@ from typing import cast
 
 import msgspec
 
-from taximeter.codec import pack, pack_event, unpack, unpacker
+from taximeter.codec import in_usual_form, pack, pack_event, unpack, unpacker
 from taximeter.errors import JournalError
 from taximeter.event import CallEvent, Scope
-from taximeter.journal.frames import CLOSED, MAX_BYTES, OPENED, frame
+from taximeter.journal.frames import CLOSED, MAX_BYTES, OPENED, PAYLOAD_AT, frame
 
 
 class OpenCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +84,11 @@ def closed_frame(event: CallEvent) -> bytes:
         JournalError: as :func:`opened_frame`.
     """
     return _framed(CLOSED, pack_event(event), event.id)
+
+
+def is_verbatim(framed: bytes) -> bool:
+    """Whether the event in a frame is as it was given: text that UTF-8 cannot hold is mended when it is written."""
+    return in_usual_form(framed[PAYLOAD_AT : PAYLOAD_AT + 1])
 
 
 def _framed(kind: bytes, payload: bytes, call_id: str) -> bytes:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from taximeter.event import CallEvent, Outcome, ProviderError, Scope, ToolResult
-from taximeter.meter.making import CallFacts, make_event, outcome_of
+from taximeter.event import CallEvent, Content, Outcome, ProviderError, Scope, ToolCall, ToolResult
+from taximeter.meter.making import CallFacts, make_event
 from taximeter.meter.scope import Turn
+from taximeter.money import Money
+from taximeter.usage import Usage
 from taximeter.wire import Reader, Reading, Route
 
 if TYPE_CHECKING:
@@ -29,17 +31,17 @@ class Opened(msgspec.Struct, frozen=True):
 
     Attributes:
         facts: who is called, when, by whom.
-        stream: whether a stream was asked for; ``None`` when the request does not say.
-        tool_results: the results of earlier tool calls that it carries.
         chain: ties it to later calls; see :mod:`taximeter.meter.conversations`.
         turn: the turn that it adds to, if one was opened.
+        within: whose conversations it belongs to, where one process serves several callers.
+        user_message: the text of the user's newest message, where it is kept.
     """
 
     facts: CallFacts
-    stream: bool | None = None
-    tool_results: tuple[ToolResult, ...] = ()
     chain: tuple[int, ...] = ()
     turn: Turn | None = None
+    within: str = ""
+    user_message: str | None = None
 
     @property
     def id(self) -> str:
@@ -55,6 +57,30 @@ class Opened(msgspec.Struct, frozen=True):
     def route(self) -> Route:
         """How it is read, and who is called."""
         return self.facts.route
+
+    @property
+    def stream(self) -> bool | None:
+        """Whether a stream was asked for; ``None`` when the request does not say."""
+        return self.facts.stream
+
+    @property
+    def tool_results(self) -> tuple[ToolResult, ...]:
+        """The results of earlier tool calls that it carries."""
+        return self.facts.tool_results
+
+
+class Figures(NamedTuple):
+    """What an answer states before its end.
+
+    Attributes:
+        usage: what was counted.
+        cost: what that costs; ``None`` when it has no price.
+        tool_calls: what the answer has asked for.
+    """
+
+    usage: Usage | None
+    cost: Money | None
+    tool_calls: tuple[ToolCall, ...]
 
 
 class Call:
@@ -100,7 +126,9 @@ class Call:
         """The head of the answer has come."""
         try:
             self._status = status
-            self._reader = reader = Reader(self.opened.facts.route, status=status, headers=headers)
+            self._reader = reader = Reader(
+                self.opened.facts.route, status=status, headers=headers, keep=self._meter.settings.capture
+            )
             self.foreign = CALL_ID_HEADER in reader.headers
         except Exception as error:  # noqa: BLE001 - a failure of the meter is counted, and never the call's
             self._meter.failed("reader", error, self.id)
@@ -117,6 +145,24 @@ class Call:
         except Exception as error:  # noqa: BLE001 - as above
             self._reader = None
             self._meter.failed("reader", error, self.id)
+
+    def so_far(self) -> Figures | None:
+        """What the part of a stream that has come states and costs; ``None`` before it states anything.
+
+        May be asked at any time, and changes nothing of what the event will say. Never raises.
+        """
+        reader = self._reader
+        if reader is None or self.closed:
+            return None
+        try:
+            reading = reader.so_far()
+            if reading is None or reading.usage is None:
+                return None
+            event = make_event(self._facts(), reading, self._meter.book())
+        except Exception as error:  # noqa: BLE001 - as above
+            self._meter.failed("reader", error, self.id)
+            return None
+        return Figures(event.usage, event.cost, event.tool_calls)
 
     def close(
         self, outcome: Outcome | None = None, *, cut: bool = False, error: BaseException | None = None
@@ -151,21 +197,34 @@ class Call:
         self._reader = None
         if outcome == "cancelled" and reading.stream and _was_read(reading):
             outcome = None
-        facts = msgspec.structs.replace(
-            self.opened.facts,
-            status=self._status,
-            first_token_ms=self._first_ms,
-            duration_ms=(self._clock() - self._started_ns) // 1_000_000,
-        )
-        event = make_event(facts, reading, self._meter.book(), outcome or outcome_of(self._status, reading))
-        changes: dict[str, object] = {"tool_results": self.opened.tool_results}
-        if self._status is None:
-            changes["stream"] = self.opened.stream
-        if error is not None and event.error is None:
-            changes["error"] = ProviderError(type=type(error).__name__, message=str(error)[:500] or None)
-        event = msgspec.structs.replace(event, **changes)
+        content = None
+        if self._meter.settings.capture != "none":
+            content = self._meter.content(reading.content, self.opened)
+        event = make_event(self._facts(error, content), reading, self._meter.book(), outcome)
         self._meter.finished(self.opened, event)
         return event
+
+    def _facts(self, error: BaseException | None = None, content: Content | None = None) -> CallFacts:
+        facts = self.opened.facts
+        return CallFacts(
+            id=facts.id,
+            started_at=facts.started_at,
+            route=facts.route,
+            request_model=facts.request_model,
+            status=self._status,
+            scope=facts.scope,
+            first_token_ms=self._first_ms,
+            duration_ms=(self._clock() - self._started_ns) // 1_000_000,
+            attempt=facts.attempt,
+            stream=facts.stream,
+            tool_results=facts.tool_results,
+            error=None if error is None else _shown(error),
+            content=content,
+        )
+
+
+def _shown(error: BaseException) -> ProviderError:
+    return ProviderError(type=type(error).__name__, message=str(error)[:500] or None)
 
 
 def _was_read(reading: Reading) -> bool:

@@ -8,14 +8,12 @@ oldest goes first; a conversation that is picked up after that starts a new sess
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from threading import RLock
 from typing import Generic, NamedTuple, TypeVar
 
-import msgspec
-
 from taximeter.event import CallEvent, Scope, ToolResult
-from taximeter.wire import Asking
+from taximeter.wire import Asking, ToolAnswer
 
 _REMEMBERED = 8192
 
@@ -80,7 +78,7 @@ class Conversations:
         self._answers: _Recent[str, _Place] = _Recent(remembered)
         self._failed: _Recent[int, int] = _Recent(remembered)
 
-    def join(self, asking: Asking, explicit: Scope, call_id: str, now_ns: int) -> Joined:
+    def join(self, asking: Asking, explicit: Scope, call_id: str, now_ns: int, within: str = "") -> Joined:
         """Where a call belongs.
 
         Args:
@@ -88,35 +86,36 @@ class Conversations:
             explicit: the scope in force, which wins.
             call_id: names a new turn or session that begins with it.
             now_ns: a monotonic clock.
+            within: whose conversations are meant: what one caller repeats is nothing to another.
         """
-        chain = tuple(_chained(asking.digests))
+        chain = _chain(asking.digests, within)
+        pending: list[tuple[ToolAnswer, _Pending | None]] = []
+        place: _Place | None = None
+        same_turn = False
+        before: int | None = None
         with self._lock:
-            pending = [(answer, self._tools.pop(answer.id)) for answer in asking.tool_answers]
-            place = next((found.place for _, found in pending if found is not None), None)
-            same_turn = place is not None
+            if asking.tool_answers:
+                pending = [(answer, self._tools.pop(within + answer.id)) for answer in asking.tool_answers]
+                place = next((found.place for _, found in pending if found is not None), None)
+                same_turn = place is not None
             if place is None and asking.previous is not None:
-                place = self._answers.get(asking.previous)
+                place = self._answers.get(within + asking.previous)
             if place is None:
                 place = next((found for link in reversed(chain) if (found := self._chains.get(link)) is not None), None)
-            before = self._failed.get(chain[-1]) if chain else None
-        results = tuple(
-            ToolResult(
-                id=answer.id,
-                name=found.name if found else None,
-                duration_ms=(now_ns - found.answered_ns) // 1_000_000 if found else None,
-                failed=answer.failed,
-                result_bytes=answer.result_bytes,
-            )
-            for answer, found in pending
+            if chain:
+                before = self._failed.get(chain[-1])
+        scope = Scope(
+            explicit.project,
+            explicit.session or (place.session if place else call_id),
+            explicit.turn or (place.turn if place and same_turn else call_id),
+            explicit.user,
+            explicit.operation,
+            explicit.tags,
         )
-        scope = msgspec.structs.replace(
-            explicit,
-            session=explicit.session or (place.session if place else call_id),
-            turn=explicit.turn or (place.turn if place and same_turn else call_id),
-        )
+        results = tuple([_result(answer, found, now_ns) for answer, found in pending]) if pending else ()
         return Joined(scope, results, chain, 1 if before is None else before + 1)
 
-    def remember(self, event: CallEvent, chain: tuple[int, ...], now_ns: int) -> None:
+    def remember(self, event: CallEvent, chain: tuple[int, ...], now_ns: int, within: str = "") -> None:
         """Keeps what later calls may refer to."""
         scope = event.scope
         if scope.session is None or scope.turn is None:
@@ -130,15 +129,23 @@ class Conversations:
                 else:
                     self._failed.pop(chain[-1])
             if event.response_id:
-                self._answers.put(event.response_id, place)
+                self._answers.put(within + event.response_id, place)
             for call in event.tool_calls:
                 if call.id:
-                    self._tools.put(call.id, _Pending(place, call.name, now_ns))
+                    self._tools.put(within + call.id, _Pending(place, call.name, now_ns))
 
 
-def _chained(digests: tuple[int, ...]) -> Iterator[int]:
+def _result(answer: ToolAnswer, found: _Pending | None, now_ns: int) -> ToolResult:
+    return ToolResult(
+        id=answer.id,
+        name=found.name if found else None,
+        duration_ms=(now_ns - found.answered_ns) // 1_000_000 if found else None,
+        failed=answer.failed,
+        result_bytes=answer.result_bytes,
+    )
+
+
+def _chain(digests: tuple[int, ...], within: str) -> tuple[int, ...]:
     """For each message, a digest of it and all before it."""
-    link = 0
-    for digest in digests:
-        link = hash((link, digest))
-        yield link
+    link = hash(within)
+    return tuple([link := hash((link, digest)) for digest in digests])

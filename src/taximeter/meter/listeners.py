@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from taximeter.event import Part
+from taximeter.event import CallEvent, Part
 from taximeter.money import Money
 from taximeter.usage import Usage
 
@@ -76,6 +76,23 @@ class MeterFailure(msgspec.Struct, frozen=True):
     where: str
     message: str
     call_id: str | None = None
+
+
+def cost_report(event: CallEvent) -> CostReport:
+    """What a listener to ``cost`` is told; only for an event that has a cost."""
+    if event.cost is None:
+        msg = f"event {event.id} has no cost"
+        raise ValueError(msg)
+    return CostReport(
+        call_id=event.id,
+        operation=event.scope.operation,
+        provider=event.provider,
+        model=event.model,
+        usage=event.usage or Usage(),  # a cost that was stated without counts
+        cost=event.cost,
+        timestamp=event.started_at,
+        parts=event.parts,
+    )
 
 
 Listener = Callable[[Any], object]

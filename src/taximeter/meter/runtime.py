@@ -5,32 +5,37 @@ Importing opens nothing. The first call starts what is needed; a forked child st
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from taximeter.errors import JournalError
-from taximeter.event import CallEvent
+import msgspec
+
+from taximeter.errors import JournalError, TaximeterError
+from taximeter.event import CallEvent, Content, Scope
 from taximeter.journal import Journal, OpenCall, Recovered, Writer, recover
+from taximeter.meter.alerts import Alerts
 from taximeter.meter.call import Call, Opened
+from taximeter.meter.contents import Redact, gone_over
 from taximeter.meter.conversations import Conversations
-from taximeter.meter.listeners import CostReport, FirstToken, Listener, Listeners, MeterFailure
-from taximeter.meter.making import CallFacts
+from taximeter.meter.health import Health, prune
+from taximeter.meter.listeners import FirstToken, Listener, Listeners, MeterFailure, cost_report
+from taximeter.meter.making import CallFacts, NoPrices, Prices
 from taximeter.meter.scope import Tally, current_scope, current_turn, new_id
 from taximeter.meter.settings import Settings
+from taximeter.meter.sink import StoreSink
 from taximeter.meter.tallies import Totals
 from taximeter.meter.toolruns import with_runs
 from taximeter.pricing import PriceBook
-from taximeter.store import Store, locate, open_store
-from taximeter.usage import Usage
-from taximeter.wire import Route, may_be_metered, read_asking, recognise
+from taximeter.store import locate
+from taximeter.wire import Route, last_user_text, may_be_metered, read_asking, recognise
 
 _log = logging.getLogger("taximeter")
 
@@ -57,20 +62,25 @@ class Meter:
         totals: the process's running totals.
         failures: how often each part of the meter failed.
         declared: endpoints that the application declared: host, path prefix, api, provider.
+        redact: goes over what is kept of a call's contents, before it is written anywhere.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, redact: Redact | None = None) -> None:
         self.settings = settings
+        self.redact = redact
         self.listeners = Listeners()
         self.totals = Totals()
-        self.failures: Counter[str] = Counter()
+        self.health = Health(self.journal_folder)
+        self.failures = self.health.failures
+        self._alerts = Alerts(settings.alert_webhook, self.health.failure)
         self._conversations = Conversations()
         self._routes: dict[tuple[str, str, str], Route | None] = {}
         self.declared: list[tuple[str, str, str, str]] = []
         self._lock = threading.Lock()
-        self._book: PriceBook | None = None
+        self._book: Prices | None = None
         self._journal: Journal | None = None
         self._writer: Writer | None = None
+        self._warming: threading.Thread | None = None
         self._pid = os.getpid()
 
     # ---- which calls
@@ -86,13 +96,17 @@ class Meter:
             return None
         key = (method, host, path)
         try:
-            return self._routes[key]
+            route = self._routes[key]
         except KeyError:
             route = self._find_route(method, host, path.partition("?")[0])
             if len(self._routes) >= _MOST_ROUTES:
                 self._routes.clear()
             self._routes[key] = route
-            return route
+        if route is None and not owned.get():
+            self.health.unmetered(method, host, path)
+            if self._writer is None:
+                self.health.save_seldom()
+        return route
 
     def _find_route(self, method: str, host: str, path: str) -> Route | None:
         known = recognise(method, host, path)
@@ -106,14 +120,25 @@ class Meter:
 
     # ---- the life of a call
 
-    def open(self, route: Route, body: bytes | None, *, attempt: int = 1, provisional: bool = False) -> Call | None:
-        """A call is about to leave. ``None`` when a hook further out meters it already.
+    def open(  # noqa: PLR0913 - what can be said of a call
+        self,
+        route: Route,
+        body: bytes | None,
+        *,
+        attempt: int = 1,
+        provisional: bool = False,
+        scope: Scope | None = None,
+        within: str = "",
+    ) -> Call | None:
+        """A call is about to leave. ``None`` when a hook further out meters it already, or when it proves to be none.
 
         Args:
             route: how it is read, and who is called.
             body: of the request; ``None`` where it is not known.
             attempt: 1 for the first try.
             provisional: it is journaled, but may yet prove to be another call, so that nobody is told of it.
+            scope: who it is attributed to; by default the scope in force.
+            within: whose conversations it may belong to, where one process serves several callers: a name of theirs.
 
         Raises:
             JournalError: when it cannot be journaled and the settings say to refuse it then.
@@ -121,9 +146,11 @@ class Meter:
         if owned.get() or not self.settings.enabled:
             return None
         try:
-            opened = self._opened(route, body, attempt, provisional=provisional)
+            opened = self._opened(route, body, attempt, scope or current_scope(), within, provisional=provisional)
         except Exception as error:  # noqa: BLE001 - a failure of the meter is counted, and never the call's
             self.failed("open", error)
+            return None
+        if opened is None:
             return None
         outer = around.get()
         if outer is not None:
@@ -140,10 +167,14 @@ class Meter:
             self.listeners.tell("call_opened", opened)
         return Call(self, opened)
 
-    def _opened(self, route: Route, body: bytes | None, attempt: int, *, provisional: bool) -> Opened:
+    def _opened(  # noqa: PLR0913 - as above
+        self, route: Route, body: bytes | None, attempt: int, scope: Scope, within: str, *, provisional: bool
+    ) -> Opened | None:
         asking = read_asking(route, body)
+        if route.vague and (asking.model is None or asking.model == route.model):
+            return None
         identity = new_id()
-        joined = self._conversations.join(asking, current_scope(), identity, time.monotonic_ns())
+        joined = self._conversations.join(asking, scope, identity, time.monotonic_ns(), within)
         facts = CallFacts(
             id=identity,
             started_at=datetime.now(UTC),
@@ -151,9 +182,11 @@ class Meter:
             request_model=asking.model,
             scope=joined.scope,
             attempt=max(attempt, joined.attempt),
+            stream=asking.stream,
+            tool_results=joined.results if provisional else with_runs(joined.results, route.api),
         )
-        results = joined.results if provisional else with_runs(joined.results, route.api)
-        return Opened(facts, asking.stream, results, joined.chain, current_turn())
+        said = last_user_text(route, body) if self.settings.capture == "full" else None
+        return Opened(facts, joined.chain, current_turn(), within, said)
 
     def first_token(self, call_id: str, milliseconds: int) -> None:
         """The first byte of an answer has come."""
@@ -170,11 +203,24 @@ class Meter:
             self.failed("journal", error, event.id)
             if self._writer is None or not self._writer.rescue(event):
                 self.failed("lost", error, event.id)
-        self._conversations.remember(event, opened.chain, time.monotonic_ns())
+        self._conversations.remember(event, opened.chain, time.monotonic_ns(), opened.within)
         self.totals.add(event)
         if opened.turn is not None:
             opened.turn.add(event)
         self._tell(event)
+
+    def content(self, said: Content | None, opened: Opened) -> Content | None:
+        """What is kept of what was said: nothing of what the user's function could not go over."""
+        content = said
+        if opened.user_message is not None:
+            content = msgspec.structs.replace(said or Content(), user_message=opened.user_message)
+        if content is None or self.redact is None:
+            return content
+        try:
+            return gone_over(content, self.redact)
+        except Exception as error:  # noqa: BLE001 - whatever it raises
+            self.failed("redact", error, opened.id)
+            return None
 
     def dropped(self, opened: Opened) -> None:
         """A call is booked elsewhere: the journal forgets it."""
@@ -192,13 +238,34 @@ class Meter:
 
     # ---- what it keeps going
 
-    def book(self) -> PriceBook:
-        """The price book, loaded once."""
-        if self._book is None:
+    def start(self) -> None:
+        """Starts what the first call would start, for a process that may wait long for it.
+
+        What dead processes left is recovered from now on.
+        """
+        if not self.settings.enabled:
+            return
+        try:
+            self._started()
+        except Exception as error:  # noqa: BLE001 - a failure of the meter is counted; the first call tries again
+            self.failed("journal", error)
+
+    def book(self) -> Prices:
+        """The price book, loaded once. Where it cannot be read, calls are booked without a cost, and it is told why."""
+        book = self._book
+        if book is None:
+            fault: TaximeterError | None = None
             with self._lock:
-                if self._book is None:
-                    self._book = PriceBook.load(self.settings.rate_cards)
-        return self._book
+                book = self._book
+                if book is None:
+                    try:
+                        book = PriceBook.load(self.settings.rate_cards)
+                    except TaximeterError as error:
+                        book, fault = NoPrices(str(error)), error
+                    self._book = book
+            if fault is not None:
+                self.failed("prices", fault)
+        return book
 
     def _started(self) -> Journal:
         """The journal; the first call makes it, recovers what dead processes left, and starts the writer."""
@@ -209,11 +276,12 @@ class Meter:
         return self._journal
 
     def _start(self) -> Journal:
-        sink = StoreSink(self.settings.store)
+        sink = StoreSink(self.settings.store, self.failed, self.health.save_seldom)
         folder = self.journal_folder()
         journal = Journal.create(folder, durability=self.settings.durability)
         self._writer = Writer(journal, sink)
-        threading.Thread(target=self._warm, args=(folder, sink), name="taximeter-start", daemon=True).start()
+        self._warming = threading.Thread(target=self._warm, args=(folder, sink), name="taximeter-start", daemon=True)
+        self._warming.start()
         return journal
 
     def _warm(self, folder: Path, sink: StoreSink) -> None:
@@ -221,6 +289,7 @@ class Meter:
         try:
             self.book()
             found: Recovered = recover(folder, sink)
+            prune(folder)
         except Exception as error:  # noqa: BLE001 - as above; the next start tries again
             self.failed("recovery", error)
             return
@@ -233,70 +302,35 @@ class Meter:
 
     def failed(self, where: str, error: BaseException, call_id: str | None = None) -> None:
         """The meter failed: counted, logged once per kind with its cause, and told."""
-        self.failures[where] += 1
+        self.health.failure(where, error, call_id)
         if self.failures[where] == 1:
             _log.error("the meter failed (%s); calls go on, and may be missing from the books", where, exc_info=error)
-        self.listeners.tell("meter_error", MeterFailure(where, f"{type(error).__name__}: {error}", call_id))
+        failure = MeterFailure(where, f"{type(error).__name__}: {error}", call_id)
+        self.listeners.tell("meter_error", failure)
+        self._alerts.raise_(failure)
+        if self._writer is None or not self._writer.running:
+            self.health.save_seldom()
 
     def flush(self, timeout: float = 30.0) -> bool:  # no float: seconds
         """Waits until every call that has ended is in the store; whether it is."""
         return self._writer is None or self._writer.flush(timeout)
 
     def close(self, timeout: float = 5.0) -> None:  # no float: seconds
-        """Ends the writer, with everything stored that can be in so many seconds, and lets go of the journal."""
+        """Ends the writer, with everything stored that can be in so many seconds, and lets go of the journal.
+
+        A recovery that is under way has as long, too.
+        """
+        warming = self._warming
+        if warming is not None and warming is not threading.current_thread():  # whom it tells may close it
+            warming.join(timeout)
         with self._lock:
             if self._writer is not None:
                 self._writer.stop(timeout)
             if self._journal is not None:
                 self._journal.close()
             self._journal = self._writer = None
-
-
-class StoreSink:
-    """Hands events to the store, which it opens when there is something to hand over."""
-
-    def __init__(self, url: str | None) -> None:
-        self._url = url
-        self._store: Store | None = None
-        self._lock = threading.Lock()
-
-    def add(self, events: Sequence[CallEvent]) -> None:
-        """Stores events; what is there already is left as it is.
-
-        Raises:
-            StoreError: when they cannot be stored now.
-        """
-        with self._lock:
-            if self._store is None:
-                self._store = open_store(self._url)
-            self._store.add(events, recorded_at=datetime.now(UTC))
-
-    def sync(self) -> None:
-        """Puts what was stored on the disk.
-
-        Raises:
-            StoreError: when that cannot be done now.
-        """
-        with self._lock:
-            if self._store is not None:
-                self._store.sync()
-
-
-def cost_report(event: CallEvent) -> CostReport:
-    """What a listener to ``cost`` is told; only for an event that has a cost."""
-    if event.cost is None:
-        msg = f"event {event.id} has no cost"
-        raise ValueError(msg)
-    return CostReport(
-        call_id=event.id,
-        operation=event.scope.operation,
-        provider=event.provider,
-        model=event.model,
-        usage=event.usage or Usage(),  # a cost that was stated without counts
-        cost=event.cost,
-        timestamp=event.started_at,
-        parts=event.parts,
-    )
+        self.health.close()
+        self._alerts.close(timeout)
 
 
 def _open_call(opened: Opened) -> OpenCall:
@@ -308,7 +342,7 @@ def _open_call(opened: Opened) -> OpenCall:
         api=facts.route.api,
         request_model=facts.request_model,
         scope=facts.scope,
-        stream=opened.stream,
+        stream=facts.stream,
         attempt=facts.attempt,
     )
 
@@ -335,13 +369,19 @@ def the_meter() -> Meter:
     return meter
 
 
-def configure(**settings: Any) -> Meter:  # noqa: ANN401 - checked by the settings
+def configure(*, redact: Redact | None = None, **settings: Any) -> Meter:  # noqa: ANN401 - checked by the settings
     """Sets how this process meters, over the environment. Before the first call; listeners and endpoints stay.
+
+    Args:
+        redact: goes over what is kept of a call's contents (``capture``), before it is written anywhere: a function of
+            what it is (``user_message``, ``answer`` or ``tool_arguments``) and the text, which gives what is kept of
+            it; ``None``: nothing. If it raises, nothing of that call is kept.
+        settings: see :class:`Settings`.
 
     Raises:
         ConfigError: for a setting that there is not, or a value that it cannot have.
     """
-    made = Meter(Settings.from_environment(None, **settings))
+    made = Meter(Settings.from_environment(None, **settings), redact)
     with _process.lock:
         before, _process.meter = _process.meter, made
     if before is not None:
@@ -393,11 +433,18 @@ def _after_fork_in_child() -> None:
     before = _process.meter
     _process.lock = threading.Lock()
     if before is not None:  # its journal lets go of the parent's file by itself
-        made = Meter(before.settings)
+        made = Meter(before.settings, before.redact)
         made.listeners = before.listeners
         made.declared.extend(before.declared)
         _process.meter = made
 
+
+def _at_exit() -> None:
+    if _process.meter is not None:
+        _process.meter.health.save()
+
+
+atexit.register(_at_exit)
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)

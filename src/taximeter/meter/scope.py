@@ -59,7 +59,9 @@ class Tally:
             else:
                 counts = self._counts
                 for unit, count in usage.counts.items():
-                    counts[unit] = plus(counts.get(unit, 0), count)
+                    before = counts.get(unit, 0)
+                    both_whole = type(count) is int and type(before) is int
+                    counts[unit] = before + count if both_whole else plus(before, count)
             if cost is None:
                 self.unpriced_calls += 1
             else:

@@ -30,6 +30,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         inject_usage: ``TAXIMETER_INJECT_USAGE``: whether a stream that did not ask for its usage is made to, where
             that is both needed and accepted (``auto``), or ``never``.
         rate_cards: ``TAXIMETER_RATE_CARDS``: a TOML file of the user's own prices.
+        capture: ``TAXIMETER_CAPTURE``: what of a call's contents is kept with its event: ``none``, ``tool_arguments``,
+            or ``full``: the user's message and the answer too.
+        alert_webhook: ``TAXIMETER_ALERT_WEBHOOK``: is told by a POST of JSON when the meter fails.
     """
 
     enabled: bool = True
@@ -39,6 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     on_meter_failure: Literal["allow", "refuse"] = "allow"
     inject_usage: Literal["auto", "never"] = "auto"
     rate_cards: Path | None = None
+    capture: Capture = "none"
+    alert_webhook: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None, **said: Any) -> Settings:  # noqa: ANN401 - checked

@@ -14,6 +14,7 @@ DIMENSIONS: Final = ("provider", "api", "project", "user", "operation", "outcome
 OTHERS: Final = "(others)"
 """Stands for what came after the first ten thousand combinations."""
 
+_SEVERAL: Final = "\x00several"
 _MOST_CELLS = 10_000
 _Cell = tuple[str | None, ...]
 
@@ -27,20 +28,22 @@ class Totals:
     def __init__(self) -> None:
         self._lock = RLock()
         self._cells: dict[_Cell, Tally] = {}
-        self._models: dict[_Cell, Tally] = {}
+        self._parts: dict[_Cell, Tally] = {}  # by model alone, of calls that several models served
         self._reported: dict[str, dict[str | None, Tally]] = {}
 
     def add(self, event: CallEvent) -> None:
         """Counts a call that has ended."""
         scope = event.scope
-        cell = (event.provider, event.api, scope.project, scope.user, scope.operation, event.outcome)
-        self._tally(self._cells, cell).add(event)
-        if len(event.parts) <= 1:
-            self._tally(self._models, (event.model,)).add(event)
-            return
-        for part in event.parts:
-            if part.billed:
-                self._tally(self._models, (part.model,)).count(part.usage, part.cost.total if part.cost else None)
+        several = len(event.parts) > 1
+        model = _SEVERAL if several else event.model
+        cell = (event.provider, event.api, scope.project, scope.user, scope.operation, event.outcome, model)
+        tally = self._cells.get(cell) or self._tally(self._cells, cell)
+        tally.count(event.usage, event.cost)
+        if several:
+            for part in event.parts:
+                if part.billed:
+                    tally = self._tally(self._parts, (part.model,))
+                    tally.count(part.usage, part.cost.total if part.cost else None)
 
     def by(self, name: str, *, drain: bool = False) -> dict[str | None, Tally]:
         """The totals by a dimension.
@@ -55,11 +58,14 @@ class Totals:
         if name not in DIMENSIONS:
             msg = f"there are no totals by {name!r}; there are those by {', '.join(DIMENSIONS)}"
             raise ValueError(msg)
-        cells, place = (self._models, 0) if name == "model" else (self._cells, DIMENSIONS.index(name))
+        place = DIMENSIONS.index(name)
         now: dict[str | None, Tally] = {}
         with self._lock:
-            for cell, tally in cells.items():
-                now.setdefault(cell[place], Tally()).merge(tally)
+            for cell, tally in self._cells.items():
+                if name != "model" or cell[place] != _SEVERAL:
+                    now.setdefault(cell[place], Tally()).merge(tally)
+            for (model,), tally in self._parts.items() if name == "model" else ():
+                now.setdefault(model, Tally()).merge(tally)
             if not drain:
                 return now
             before, self._reported[name] = self._reported.get(name, {}), now

@@ -9,8 +9,6 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, case, literal
-
 from taximeter.errors import StoreError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -22,8 +20,8 @@ _DAYS_TO_1970 = date(1970, 1, 1).toordinal() - 1
 # No zone has changed twice within a week since 1972: for all 599 of the IANA database, looking every day until 2042
 # finds the same changes (checked 2026-11-22).
 _STRIDE = 7 * DAY
-# Added before dividing: engines divide towards zero, and a moment before 1970 is negative.
-_SHIFT = _DAYS_TO_1970 * DAY
+TO_1970 = _DAYS_TO_1970 * DAY
+"""The microseconds from the beginning of year 1 to 1970."""
 # Outside these years a zone keeps the offset that it has at their edge: one absurd date must not cost 8,000 years of
 # rules.
 _FIRST = 0
@@ -46,7 +44,8 @@ def micros(moment: datetime, what: str) -> int:
     if moment.tzinfo is None:
         msg = f"{what} has no time zone: {moment.isoformat()}"
         raise StoreError(msg)
-    return (moment - _EPOCH) // _MICROSECOND
+    since = moment - _EPOCH
+    return since.days * DAY + since.seconds * _SECOND + since.microseconds
 
 
 def moment(microseconds: int) -> datetime:
@@ -83,27 +82,13 @@ def _offset(zone: tzinfo, microseconds: int) -> int:
     return 0 if offset is None else offset // _MICROSECOND
 
 
-def offset_of(column: ColumnElement[int], offsets: list[Step]) -> ColumnElement[int]:
-    """The offset in force at a column's moment: a balanced tree of comparisons, so that many years cost no more."""
-    if len(offsets) == 1:
-        return literal(offsets[0].offset)
-    middle = len(offsets) // 2
-    earlier, later = offset_of(column, offsets[:middle]), offset_of(column, offsets[middle:])
-    return case((column < offsets[middle].since, earlier), else_=later)
-
-
-def bucket(column: ColumnElement[int], offset: ColumnElement[int], width: int) -> ColumnElement[int]:
-    """The number of the local hour or day (by ``width``) that a column's moment is in, counted from year 1."""
-    return (column + offset + _SHIFT) // width
-
-
 def day_text(number: int) -> str:
-    """The date of a local day's :func:`bucket`."""
+    """The date of a local day's :func:`taximeter.store.periods.bucket`."""
     return date.fromordinal(min(max(number + 1, 1), date.max.toordinal())).isoformat()
 
 
 def month_text(number: int) -> str:
-    """The month of a local day's :func:`bucket`."""
+    """The month of a local day's :func:`taximeter.store.periods.bucket`."""
     return day_text(number)[: len("2026-11")]
 
 

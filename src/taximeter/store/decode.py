@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Connection, Row, Select, Table, select
 
-from taximeter.event import CallEvent, Correction, Cost, Part, ProviderError, Scope, ToolCall, ToolResult
+from taximeter.event import CallEvent, Content, Correction, Cost, Part, ProviderError, Scope, ToolCall, ToolResult
 from taximeter.store import clock, schema
 from taximeter.store.limbs import join
 from taximeter.usage import Contradiction, Usage
@@ -19,12 +19,15 @@ _PAGE = 500  # events whose parts are fetched together: well below SQLite's boun
 _usage = msgspec.json.Decoder(dict[str, int | Decimal])
 _cost = msgspec.json.Decoder(Cost)
 _contradictions = msgspec.json.Decoder(tuple[Contradiction, ...])
+_arguments = msgspec.json.Decoder(tuple[str, ...])
 
 # What a driver hands over has no type of its own; a test of the round trip stands in for one.
 Record = Row[Any]
 
 
 class _Children(NamedTuple):
+    sole_parts: dict[int, list[Record]]
+    contents: dict[int, list[Record]]
     parts: dict[int, list[Record]]
     tags: dict[int, list[Record]]
     tool_calls: dict[int, list[Record]]
@@ -40,12 +43,12 @@ def read_events(connection: Connection, statement: Select[Any]) -> Generator[Cal
             yield _event(row, children)
 
 
-def read_corrections(connection: Connection, ids: list[str]) -> Iterator[Correction]:
+def read_corrections(connection: Connection, ids: Sequence[str]) -> Iterator[Correction]:
     """The corrections with these ids."""
     corrections, parts, events = schema.corrections, schema.parts, schema.events
     found = select(corrections, events.c.id.label("event_id")).join(events).where(corrections.c.id.in_(ids))
     for row in connection.execute(found).all():
-        stated = select(parts).where(parts.c.event_seq == row.event_seq, parts.c.record_seq == row.seq, parts.c.stated)
+        its_own = select(parts).where(parts.c.event_seq == row.event_seq, parts.c.record_seq == row.seq)
         yield Correction(
             id=row.id,
             event_id=row.event_id,
@@ -53,7 +56,7 @@ def read_corrections(connection: Connection, ids: list[str]) -> Iterator[Correct
             usage=_usage_of(row.usage),
             usage_source=row.usage_source,
             cost=join(row.cost_hi, row.cost_lo),
-            parts=tuple(_part(part) for part in connection.execute(stated.order_by(parts.c.position))),
+            parts=tuple(_part(part) for part in connection.execute(its_own.order_by(parts.c.position))),
         )
 
 
@@ -62,8 +65,10 @@ def _children(connection: Connection, page: Sequence[Record]) -> _Children:
     records = {row.record_seq for row in page}
     parts = _by_event(connection, schema.parts, seqs)
     current = {seq: [part for part in found if part.record_seq in records] for seq, found in parts.items()}
-    others = (_by_event(connection, table, seqs) for table in (schema.tags, schema.tool_calls, schema.tool_results))
-    return _Children(current, *others)
+    sole = _by_event(connection, schema.sole_parts, [seq for seq in seqs if seq in records])
+    tables = (schema.contents, schema.tags, schema.tool_calls, schema.tool_results)
+    contents, *others = (_by_event(connection, table, seqs) for table in tables)
+    return _Children(sole, contents, current, *others)
 
 
 def _by_event(connection: Connection, table: Table, seqs: list[int]) -> dict[int, list[Record]]:
@@ -97,7 +102,7 @@ def _event(row: Record, children: _Children) -> CallEvent:
         contradictions=_contradictions.decode(row.contradictions) if row.contradictions else (),
         cost=join(row.cost_hi, row.cost_lo),
         provider_cost=join(row.provider_cost_hi, row.provider_cost_lo),
-        parts=tuple(_part(part) for part in children.parts.get(row.seq, ()) if part.stated),
+        parts=_parts(row, children),
         tool_calls=tuple(
             ToolCall(call.id, call.name, call.argument_bytes) for call in children.tool_calls.get(row.seq, ())
         ),
@@ -108,7 +113,16 @@ def _event(row: Record, children: _Children) -> CallEvent:
         first_token_ms=row.first_token_ms,
         duration_ms=row.duration_ms,
         attempt=row.attempt,
+        content=next(map(_content, children.contents.get(row.seq, ())), None),
     )
+
+
+def _parts(row: Record, children: _Children) -> tuple[Part, ...]:
+    if row.seq in children.sole_parts:
+        (sole,) = children.sole_parts[row.seq]
+        model = row.response_model or row.request_model
+        return (Part(model, _usage_of(row.usage), kind=sole.kind, cost=_cost_of(sole.price)),)
+    return tuple(map(_part, children.parts.get(row.seq, ())))
 
 
 def _part(row: Record) -> Part:
@@ -117,8 +131,17 @@ def _part(row: Record) -> Part:
         usage=_usage_of(row.usage),
         billed=row.billed,
         kind=row.kind,
-        cost=_cost.decode(row.price) if row.price is not None else None,
+        cost=_cost_of(row.price),
     )
+
+
+def _content(row: Record) -> Content:
+    arguments = () if row.tool_arguments is None else _arguments.decode(row.tool_arguments)
+    return Content(row.user_message, row.answer, arguments)
+
+
+def _cost_of(text: str | None) -> Cost | None:
+    return None if text is None else _cost.decode(text)
 
 
 def _usage_of(text: str | None) -> Usage | None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BooleanClauseList, ColumnElement, Select, Subquery, and_, case, func, select
+from sqlalchemy import BooleanClauseList, ColumnElement, Select, Subquery, Table, and_, case, func, or_, select
 
 from taximeter.store import clock
+from taximeter.store.columns import FIGURES
 from taximeter.store.query import Query
-from taximeter.store.schema import UNIT_COLUMNS, corrections, events, parts
+from taximeter.store.schema import corrections, events, parts
 
-_FIGURES = ("usage_source", "usage", *UNIT_COLUMNS, "cost_hi", "cost_lo")
+_FIGURES = ("usage_source", *FIGURES)
 _EQUAL = {
+    "id": events.c.id,
     "provider": events.c.provider,
     "api": events.c.api,
     "project": events.c.project,
@@ -43,19 +46,28 @@ def effective_events(query: Query) -> Subquery:
     )
 
 
-def original_events(ids: list[str]) -> Select[Any]:
+def original_events(ids: Sequence[str]) -> Select[Any]:
     """Events as they were first recorded, whatever has been said of them since; columns as the effective ones."""
     return select(events, events.c.seq.label("record_seq")).where(events.c.id.in_(ids))
 
 
 def parts_of(effective: Subquery) -> BooleanClauseList | ColumnElement[bool]:
-    """What joins the parts in force to their effective event."""
+    """What joins the parts in force to their effective event, if it has any rows of them.
+
+    It has none when there is no more to say than its own figures, at the model that :func:`model_of` gives.
+    """
     return and_(parts.c.event_seq == effective.c.seq, parts.c.record_seq == effective.c.record_seq)
+
+
+def model_of(effective: Subquery | Table) -> ColumnElement[str]:
+    """The model that an event as a whole is reported by, as ``CallEvent.model`` says."""
+    return func.coalesce(func.nullif(effective.c.response_model, ""), effective.c.request_model)
 
 
 def at_model(effective: Subquery, model: str) -> ColumnElement[bool]:
     """Whether an effective event has a part at a model."""
-    return select(parts.c.position).where(parts_of(effective), parts.c.model == model).exists()
+    own = select(parts.c.position).where(parts_of(effective))
+    return or_(own.where(parts.c.model == model).exists(), and_(model_of(effective) == model, ~own.exists()))
 
 
 def _conditions(query: Query) -> list[ColumnElement[bool]]:

@@ -1,30 +1,32 @@
-"""Everything that is SQLite's own: how it is opened, how a transaction begins, and what its errors mean.
+"""Everything that is SQLite's own: how a file is opened, how a transaction begins, and what its errors mean.
 
-Another engine is another module like this one; tables and queries are the same for all.
+What is written goes to the driver as it is (:mod:`taximeter.store.writer`, SQLite's own too); what is read goes through
+SQLAlchemy (:mod:`taximeter.store.alchemy`), loaded when something is read. Another engine is another pair like these.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from functools import lru_cache
-from operator import itemgetter
-from typing import Final
-
-from sqlalchemy import URL, Connection, Dialect, Engine, Table, create_engine, event
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import ConnectionPoolEntry
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from taximeter.errors import StoreError
+from taximeter.store import forks
 from taximeter.store.location import Location
+from taximeter.store.writer import Writer
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+    from taximeter.store.reader import Reader
 
 BUSY_SECONDS: Final = 30
 """How long a writer waits for another one before it gives up."""
-
-_BEGIN: Final = "taximeter_begin"
 
 _ADVICE: Final = {
     "SQLITE_BUSY": f"another process has held the write lock for {BUSY_SECONDS} s; find it (lsof) and try again",
@@ -40,99 +42,205 @@ _ADVICE: Final = {
 }
 
 
-def connect(location: Location) -> Engine:
-    """An engine for a store's file; nothing is opened yet."""
-    url = URL.create("sqlite+pysqlite", database=str(location.path))
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
-    event.listen(engine, "connect", _on_connect)
-    event.listen(engine, "begin", _on_begin)
-    return engine
+class Database:
+    """A store's file. Opened when it is first used, and again when it is used after it was closed.
 
+    Writing has one connection, for which the threads of a process take turns as processes do for the file. Reading has
+    as many as there are readers, and waits for nobody.
 
-def insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
-    """Inserts rows that all have every column of the table.
-
-    They go to the driver as they are, since text, integers and booleans need no conversion: that is half as long again
-    as the driver takes.
+    Attributes:
+        location: where the file is.
     """
-    statement, columns = _insertion(table, connection.dialect)
-    connection.exec_driver_sql(statement, rows if columns is None else list(map(columns, rows)))
 
+    def __init__(self, location: Location) -> None:
+        self.location = location
+        self._turn = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._opening = threading.Lock()
+        self._engine: Engine | None = None
+        self._resting = False
+        forks.watch(self)
 
-@lru_cache(maxsize=64)
-def _insertion(table: Table, dialect: Dialect) -> tuple[str, Callable[[Mapping[str, object]], object] | None]:
-    """The statement, and what puts a row into the order of its places; compiling one costs more than a small batch."""
-    compiled = table.insert().compile(dialect=dialect)
-    order = compiled.positiontup
-    return str(compiled), None if order is None else itemgetter(*order)
+    @contextmanager
+    def writing(self) -> Generator[Writer]:
+        """A transaction that writes, committed at the end, or undone when an exception leaves it.
 
+        The lock is taken when it begins (``IMMEDIATE``): a transaction that read first and wrote later could find that
+        another had written in between, and would fail without waiting.
+        """
+        with self.plain(write=True) as connection:
+            yield Writer(connection)
 
-def write_ahead(engine: Engine, location: Location) -> None:
-    """Turns the write-ahead log on, for the life of the file, so that readers and the writer never wait for each other.
-
-    That needs the file for itself for a moment, and SQLite does not wait for it as it waits for a lock.
-    """
-    deadline = time.monotonic() + BUSY_SECONDS
-    with explained(location), closing(engine.raw_connection()) as connection:
-        cursor = connection.cursor()  # of the driver itself: the mode cannot change inside a transaction
-        while cursor.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+    @contextmanager
+    def plain(self, *, write: bool) -> Generator[sqlite3.Connection]:
+        """A transaction of the writer's connection, with the driver itself; what ends it is as :meth:`writing` says."""
+        with self._alone() as connection:
             try:
-                cursor.execute("PRAGMA journal_mode = WAL").fetchone()
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)  # no float: a pause
+                connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                self._undo(connection)
+                raise
+
+    @contextmanager
+    def reading(self) -> Generator[Reader]:
+        """A transaction that reads: it sees one moment of the store, and blocks nobody."""
+        from taximeter.store.reader import Reader  # noqa: PLC0415 - SQLAlchemy: 0.1 s, which recording alone does not pay
+
+        with self.alchemy(write=False) as connection:
+            yield Reader(connection)
+
+    @contextmanager
+    def alchemy(self, *, write: bool) -> Generator[Connection]:
+        """A transaction of SQLAlchemy's: one that reads, or one that writes, as a change of tables does."""
+        from taximeter.store.alchemy import connect, transaction  # noqa: PLC0415 - as above
+
+        with self._opening:
+            if self._engine is None:
+                self._engine = connect(self.location)
+        with transaction(self._engine, self.location, write=write) as connection:
+            yield connection
+
+    def write_ahead(self) -> None:
+        """Turns the write-ahead log on, for the life of the file: readers and the writer never wait for each other.
+
+        That needs the file for itself for a moment, and SQLite does not wait for it as it waits for a lock.
+        """
+        deadline = time.monotonic() + BUSY_SECONDS
+        with self._alone() as connection:  # outside of any transaction: the mode cannot change inside one
+            while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+                try:
+                    connection.execute("PRAGMA journal_mode = WAL").fetchone()
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.01)  # no float: a pause
+
+    def sync(self) -> None:
+        """Puts what was committed on the disk, where a power cut cannot reach it.
+
+        That is the write-ahead log: what is no longer in it was synced by the checkpoint that took it out. A checkpoint
+        now would do as well, but waits until nobody reads an earlier moment, and all writers wait for it.
+
+        Raises:
+            StoreError: when the disk fails.
+        """
+        path = self.location.path
+        try:
+            for file in (path.with_name(f"{path.name}-wal"), path.parent):
+                _fsync(file)
+        except OSError as error:
+            msg = f"store {path}: it cannot be put on the disk: {error.strerror}"
+            raise StoreError(msg) from error
+
+    def empty_log(self) -> None:
+        """Brings the write-ahead log into the file and empties it, unless somebody is still reading what is in it."""
+        with self._alone() as connection:
+            connection.execute("PRAGMA busy_timeout = 1000")  # other writers wait as long as we do
+            try:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1_000}")
+
+    def close(self) -> None:
+        """Closes what is open."""
+        with self._turn:
+            self._let_go()
+        with self._opening:
+            if self._engine is not None:
+                self._engine.dispose()
+
+    def before_fork(self) -> None:
+        """Waits for the end of what is being written, and closes what is not in use."""
+        self._resting = self._turn.acquire(timeout=forks.SECONDS)
+        if self._resting:
+            self._let_go()
+        if self._engine is not None:
+            self._engine.dispose()
+
+    def after_fork_in_parent(self) -> None:
+        """Goes on."""
+        if self._resting:
+            self._turn.release()
+
+    def after_fork_in_child(self) -> None:
+        """Starts anew: what is held in the parent is held by nobody here."""
+        self._turn, self._opening = threading.Lock(), threading.Lock()
+        self._connection = self._engine = None
+
+    @contextmanager
+    def _alone(self) -> Generator[sqlite3.Connection]:
+        """The writer's connection, with no other thread at it."""
+        with self._turn, explained(self.location):
+            if self._connection is None:
+                self._connection = open_file(self.location)
+            yield self._connection
+
+    def _undo(self, connection: sqlite3.Connection) -> None:
+        try:
+            connection.rollback()
+        except sqlite3.Error:  # of a file that is in a bad way; closing it undoes the transaction too
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
-def checkpoint(engine: Engine, location: Location) -> None:
-    """Brings the write-ahead log into the file, and both to the disk, where a power cut cannot reach them."""
-    with explained(location), closing(engine.raw_connection()) as connection:
-        connection.cursor().execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+def _fsync(path: Path) -> None:
+    """Syncs a file that is there, or a folder's list of files, where the platform can."""
+    if os.name == "nt" and path.is_dir():
+        return
+    try:
+        descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    except FileNotFoundError:  # the last to close the file has brought it over, and synced that
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
-@contextmanager
-def transaction(engine: Engine, location: Location, *, write: bool) -> Generator[Connection]:
-    """One transaction. A reader sees one moment of the store and blocks nobody; writers take turns.
+def open_file(location: Location) -> sqlite3.Connection:
+    """A connection with the settings that every one has. Transactions begin where we say, not where the driver guesses.
 
-    A writer takes the lock when it begins (``IMMEDIATE``): one that read first and wrote later could find that another
-    had written in between, and would fail without waiting.
+    With a write-ahead log, ``synchronous = NORMAL`` can lose the last commits to a power cut, but never the file; and
+    nothing to a killed process.
     """
-    begin = "BEGIN IMMEDIATE" if write else "BEGIN"
-    with explained(location), engine.execution_options(**{_BEGIN: begin}).begin() as connection:
-        yield connection
+    if forks.is_split(location.path):
+        msg = f"store {location.path}: it was in use when this process was forked, which therefore cannot use it"
+        raise StoreError(msg)
+    connection = sqlite3.connect(
+        location.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, factory=forks.Connection
+    )
+    forks.opened(connection, location.path)
+    try:
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA secure_delete = ON")  # what was said in a call, once deleted, is nowhere in the file
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 @contextmanager
 def explained(location: Location) -> Generator[None]:
-    """Turns what the database complains about into a :class:`StoreError` that says where, why and what to do."""
+    """Turns what the driver complains about into a :class:`StoreError` that says where, why and what to do."""
     try:
         yield
-    except DBAPIError as error:
-        raise _explain(location, error.orig) from error
     except sqlite3.Error as error:
-        raise _explain(location, error) from error
+        raise explain(location, error) from error
     except (UnicodeEncodeError, OverflowError) as error:  # the driver's, for a value that it cannot hand over
         msg = f"store {location.path}: a value that cannot be kept or looked for: {error}"
         raise StoreError(msg) from error
 
 
-def _explain(location: Location, error: BaseException | None) -> StoreError:
+def explain(location: Location, error: BaseException | None) -> StoreError:
+    """What an error of the driver means."""
     name = getattr(error, "sqlite_errorname", "")
     advice = next((text for start, text in _ADVICE.items() if name.startswith(start)), None)
     cause = f"{error} ({name})" if name else str(error)
     return StoreError(f"store {location.path}: {cause}" + (f": {advice}" if advice else ""))
-
-
-def _on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    if not isinstance(connection, sqlite3.Connection):
-        msg = f"a connection of SQLite was expected, not {type(connection)}"
-        raise TypeError(msg)
-    connection.isolation_level = None  # transactions begin where _on_begin says, not where the driver guesses
-    # With a write-ahead log, NORMAL can lose the last commits to a power cut, but never the file; and to a killed
-    # process nothing.
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA foreign_keys = ON")
-
-
-def _on_begin(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))

@@ -42,6 +42,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Which calls are meant. Everything that is ``None`` does not restrict.
 
     Attributes:
+        id: the call of this id.
         since: calls that started at this moment or later; timezone-aware.
         until: calls that started before this moment; timezone-aware.
         model: calls with a part at this model. A report restricted to a model adds up those parts alone.
@@ -49,6 +50,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
         tz: the IANA time zone in which a report's hours, days and months are meant.
     """
 
+    id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
     provider: str | None = None

@@ -18,23 +18,28 @@ from sqlalchemy import (
     cast,
     func,
     literal,
+    or_,
     select,
 )
 
 from taximeter.errors import ConfigError
 from taximeter.money import Money
 from taximeter.store import clock
-from taximeter.store.effective import effective_events, parts_of
+from taximeter.store.columns import UNIT_COLUMNS
+from taximeter.store.effective import effective_events, model_of, parts_of
 from taximeter.store.encode import MAX_DIGITS
 from taximeter.store.limbs import join
+from taximeter.store.periods import bucket, offset_of
 from taximeter.store.query import DIMENSIONS, ERROR_OUTCOMES, TAG, Dimension, Query, ReportRow, zone
-from taximeter.store.schema import UNIT_COLUMNS, events, parts, tags, unit_counts
+from taximeter.store.schema import events, parts, tags, unit_counts
 from taximeter.usage import Count, Usage, plus
 
 _CALLS = ("calls", "errors", "unpriced", "estimated", "unknown")
 # Our own context: the ambient one may round. Wide enough for all counts that encode.MAX_DIGITS lets in.
 _EXACT = Context(prec=4 * MAX_DIGITS, traps=[Inexact])
 _LIMBS = ("cost_hi", "cost_lo", "provider_cost_hi", "provider_cost_lo")
+# In a report by parts: whether an event has no rows of them, so that it is one part with its own figures.
+_WHOLE = parts.c.record_seq.is_(None)
 
 
 class _Dimension(NamedTuple):
@@ -93,7 +98,7 @@ def report(connection: Connection, by: Sequence[Dimension], query: Query) -> lis
     """The rows of a report, ordered by their keys, ``None`` last. With no dimension: one row, the total.
 
     Naming a model, as a dimension or in the query, adds up parts, each at its own model; otherwise whole events are
-    added up.
+    added up. An event without rows of parts is one part.
 
     Raises:
         ConfigError: for a dimension or time zone that does not exist.
@@ -118,9 +123,10 @@ def _plan(connection: Connection, by: Sequence[Dimension], query: Query) -> _Pla
     source: FromClause = effective
     conditions: list[ColumnElement[bool]] = []
     if by_part:
-        source = source.join(parts, parts_of(effective))
+        source = source.outerjoin(parts, parts_of(effective))
+    model = case((_WHOLE, model_of(effective)), else_=parts.c.model)
     if query.model is not None:
-        conditions.append(parts.c.model == query.model)
+        conditions.append(model == query.model)
     dimensions: list[_Dimension] = []
     for place, name in enumerate(by):
         if name.startswith(TAG):
@@ -131,7 +137,7 @@ def _plan(connection: Connection, by: Sequence[Dimension], query: Query) -> _Pla
         elif name in {"hour", "day", "month"}:
             dimensions.append(_period(name, effective.c.started_at, _offsets(connection, query)))
         elif name in DIMENSIONS:
-            column = parts.c.model if name == "model" else effective.c["user_id" if name == "user" else name]
+            column = model if name == "model" else effective.c["user_id" if name == "user" else name]
             dimensions.append(_Dimension((column,), _as_is))
         else:
             msg = f"no report is by {name!r}; there are {', '.join(DIMENSIONS)} and {TAG}NAME"
@@ -144,10 +150,10 @@ def _as_is(value: str | None) -> str | None:
 
 
 def _period(name: str, started_at: ColumnElement[int], offsets: list[clock.Step]) -> _Dimension:
-    offset = clock.offset_of(started_at, offsets)
+    offset = offset_of(started_at, offsets)
     if name == "hour":
-        return _Dimension((clock.bucket(started_at, offset, clock.HOUR), offset), clock.hour_text)
-    day = clock.bucket(started_at, offset, clock.DAY)
+        return _Dimension((bucket(started_at, offset, clock.HOUR), offset), clock.hour_text)
+    day = bucket(started_at, offset, clock.DAY)
     return _Dimension((day,), clock.month_text if name == "month" else clock.day_text)
 
 
@@ -165,26 +171,31 @@ def _offsets(connection: Connection, query: Query) -> list[clock.Step]:
 
 def _figures(plan: _Plan) -> Any:  # noqa: ANN401 - a Select of as many columns as there are dimensions
     effective = plan.effective
-    money = parts if plan.by_part else effective
-    weight: ColumnElement[int] = parts.c.calls if plan.by_part else literal(1)
-    unpriced = parts.c.unpriced if plan.by_part else case((effective.c.cost_hi.is_(None), 1), else_=0)
-    provider_cost = [effective.c[name] for name in _LIMBS[2:]]
+    weight: ColumnElement[int] = literal(1)
+    unpriced: ColumnElement[int] = case((effective.c.cost_hi.is_(None), 1), else_=0)
     if plan.by_part:
-        provider_cost = [case((parts.c.sole_model, column)) for column in provider_cost]
+        weight, unpriced = func.coalesce(parts.c.calls, 1), func.coalesce(parts.c.unpriced, unpriced)
     sums = [
         weight,
         case((effective.c.outcome.in_(ERROR_OUTCOMES), weight), else_=0),
         unpriced,
         case((effective.c.usage_source == "estimated", weight), else_=0),
         case((effective.c.usage_source == "unknown", weight), else_=0),
-        money.c.cost_hi,
-        money.c.cost_lo,
-        *provider_cost,
-        *(money.c[unit] for unit in UNIT_COLUMNS),
+        *(_figure(plan, name) for name in (*_LIMBS, *UNIT_COLUMNS)),
     ]
     grouping = plan.grouping
     statement = select(*grouping, *(func.sum(cast(column, BigInteger)) for column in sums))
     return statement.select_from(plan.source).where(*plan.conditions).group_by(*grouping)
+
+
+def _figure(plan: _Plan, name: str) -> ColumnElement[Any]:
+    """A column that is summed: the part's, where parts are; a provider's cost is of calls at one model only."""
+    whole = plan.effective.c[name]
+    if not plan.by_part:
+        return whole
+    if name in parts.c:
+        return case((_WHOLE, whole), else_=parts.c[name])
+    return case((or_(_WHOLE, parts.c.sole_model), whole))
 
 
 def _add_figures(totals: _Totals, found: Sequence[Any]) -> None:
@@ -202,7 +213,7 @@ def _add_figures(totals: _Totals, found: Sequence[Any]) -> None:
 def _counts(plan: _Plan) -> Any:  # noqa: ANN401 - as above
     """The counts that have no column of their own: a row by unit, and for one that cannot be summed, by value."""
     effective, counts = plan.effective, unit_counts.c
-    place = counts.position == parts.c.position if plan.by_part else counts.whole
+    place = counts.position == func.coalesce(parts.c.position, 0) if plan.by_part else counts.whole
     ours = and_(counts.event_seq == effective.c.seq, counts.record_seq == effective.c.record_seq, place)
     grouping = [*plan.grouping, counts.unit, counts.exact]
     statement = select(*grouping, func.sum(counts.amount), func.count())

@@ -10,23 +10,9 @@ that belong to it, so the parts of an effective event are found without caring w
 
 from __future__ import annotations
 
-from typing import Final
-
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, SmallInteger, Table, Text
 
-UNIT_COLUMNS: Final = (
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-    "output_reasoning_tokens",
-)
-"""The units that have a column each, because nearly every report sums them. The others are rows of ``unit_counts``."""
-
-WHOLE: Final = -1
-"""The ``position`` of a count that belongs to a record as a whole and to none of its parts."""
+from taximeter.store.columns import UNIT_COLUMNS
 
 metadata = MetaData(
     naming_convention={
@@ -65,6 +51,13 @@ def _figures() -> list[Column[int] | Column[str]]:
 def _event_seq(*, key: bool = True) -> Column[int]:
     event = ForeignKey("events.seq", ondelete="CASCADE")
     return Column("event_seq", BigInteger, event, primary_key=key, nullable=False)
+
+
+def _one_per_event() -> Column[int]:
+    """The key of what an event has one of or none: rows in the order of their events, which cost the least to add."""
+    return Column(
+        "event_seq", _Seq, ForeignKey("events.seq", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
 
 
 def _key(name: str) -> Column[int]:
@@ -113,8 +106,16 @@ corrections = Table(
     Index(None, "event_seq", "seq"),
 )
 
+sole_parts = Table(
+    "sole_parts",  # of an event with one part, that has the event's own model and figures: they are not written twice
+    metadata,
+    _one_per_event(),
+    _text("kind", required=True),
+    _text("price"),  # as in parts
+)
+
 parts = Table(
-    "parts",
+    "parts",  # of a record whose parts say what it does not; without any, a record is one part with its own figures
     metadata,
     _event_seq(),
     _key("record_seq"),
@@ -122,7 +123,6 @@ parts = Table(
     _text("model"),
     _text("kind", required=True),
     _flag("billed"),
-    _flag("stated"),  # false: the record has no parts, and this row stands for the whole of it
     *_figures(),  # the columns to be summed are NULL in an unbilled part
     _text("price"),  # the Cost: line items, rate card, why there is none
     # What this row adds to a report by model; a call with two parts at one model is one call there.
@@ -178,4 +178,25 @@ tool_results = Table(
     _flag("failed", required=False),
     _number("result_bytes", required=True),
     sqlite_with_rowid=False,
+)
+
+contents = Table(
+    "contents",  # apart from the events, so that they can be deleted, and are in nobody's way
+    metadata,
+    _one_per_event(),
+    _text("user_message"),
+    _text("answer"),
+    _text("tool_arguments"),  # a JSON list of texts; none when it would be empty
+)
+
+virtual_keys = Table(
+    "virtual_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _text("name", required=True),
+    Column("hash", Text, nullable=False, unique=True),  # keyed: the key itself is nowhere
+    _text("old_hash"),
+    _number("created_at", required=True),
+    *(_number(name) for name in ("expires_at", "revoked_at", "old_until", "last_used_at")),
+    _text("grants", required=True),  # JSON: what the key is bound to and may do
 )

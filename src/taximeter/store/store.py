@@ -1,35 +1,31 @@
-"""The store: events in, effective events and reports out."""
+"""The store: events in, effective events and reports out.
+
+Recording goes to the driver; SQLAlchemy is loaded by the first method that reads.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing
 from datetime import datetime
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Final, Self, TypeVar
 
-from sqlalchemy import Connection, Engine, bindparam, func, select, update
+import msgspec
 
 from taximeter.errors import StoreError
 from taximeter.event import CallEvent, Correction
-from taximeter.store import clock, schema
-from taximeter.store import report as reports
-from taximeter.store.decode import read_corrections, read_events
-from taximeter.store.effective import at_model, effective_events, original_events
+from taximeter.store import clock
 from taximeter.store.encode import Rows
-from taximeter.store.engine import checkpoint, connect, insert, transaction
-from taximeter.store.location import Location, locate
+from taximeter.store.engine import Database
+from taximeter.store.location import locate
 from taximeter.store.query import EVERYTHING, Added, Dimension, Query, ReportRow
 from taximeter.store.upgrade import prepare
+from taximeter.store.writer import DuplicateError, Writer
 
 _RecordT = TypeVar("_RecordT", CallEvent, Correction)
 
-_SEQ = "seq"
-_LOOKUP = 500  # ids looked up in one statement
-_counters = schema.counters
-_HOLD = update(_counters).where(_counters.c.name == _SEQ).values(value=_counters.c.value).returning(_counters.c.value)
-_COUNT_UP = update(_counters).where(_counters.c.name == _SEQ).values(value=bindparam("last"))
-_KNOWN = select(schema.events.c.id).where(schema.events.c.id.in_(bindparam("ids", expanding=True)))
+_FORGET: Final = 1_000  # contents deleted in one transaction: other writers wait some milliseconds at most
+_ALWAYS: Final = 2**63 - 1
 
 
 def open_store(url: str | None = None, *, create: bool = True) -> Store:
@@ -50,13 +46,13 @@ def open_store(url: str | None = None, *, create: bool = True) -> Store:
         raise StoreError(msg)
     if location.default:
         location.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    engine = connect(location)
+    database = Database(location)
     try:
-        prepare(engine, location)
+        prepare(database)
     except BaseException:
-        engine.dispose()
+        database.close()
         raise
-    return Store(engine, location)
+    return Store(database)
 
 
 class Store:
@@ -67,11 +63,10 @@ class Store:
         path: its file.
     """
 
-    def __init__(self, engine: Engine, location: Location) -> None:
-        self._engine = engine
-        self._location = location
-        self.url = location.url
-        self.path = location.path
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.url = database.location.url
+        self.path = database.location.path
 
     def add(self, events: Iterable[CallEvent], *, recorded_at: datetime) -> Added:
         """Records events, all in one transaction: when this returns they are committed, when it raises none is.
@@ -80,19 +75,22 @@ class Store:
         its id is in ``different``. The batch is held in memory; a thousand events is a good size.
 
         Raises:
-            StoreError: when it cannot be written, or an event holds what the store cannot keep exactly.
+            StoreError: when it cannot be written, or an event holds what the store cannot keep exactly; then
+                ``record_id`` names the event.
         """
         batch = list(events)
         moment = clock.micros(recorded_at, "recorded_at")
-        with self._transaction(write=True) as connection:
-            seq = _last_seq(connection)  # first of all: from here to the commit no other writer can take numbers
-            known = {event.id: event for event in _originals(connection, batch)}
-            new, added = _sorted_out(batch, known)
-            rows = Rows()
-            for place, event in enumerate(new, start=seq + 1):
-                rows.add_event(event, seq=place, recorded_at=moment)
-            _insert(connection, rows, seq + len(new))
-        return added
+        with self._database.writing() as writer:
+            try:
+                _insert_events(writer, batch, moment)
+            except DuplicateError:  # hardly ever, so nothing is looked up before
+                writer.begin_again()
+                writer.take(0)  # so that no other writer adds anything between the look and the leap
+                known = {event.id: event for event in self._originals(writer, batch)}
+                new, added = _sorted_out(batch, known)
+                _insert_events(writer, new, moment)
+                return added
+        return Added(new=len(batch), known=0)
 
     def correct(self, corrections: Iterable[Correction], *, recorded_at: datetime) -> Added:
         """Records later words on events, as :meth:`add` records events. The events themselves stay as they are.
@@ -102,16 +100,16 @@ class Store:
         """
         batch = list(corrections)
         moment = clock.micros(recorded_at, "recorded_at")
-        with self._transaction(write=True) as connection:
-            seq = _last_seq(connection)
-            known = {correction.id: correction for correction in _known_corrections(connection, batch)}
-            new, added = _sorted_out(batch, known)
-            targets = _targets(connection, new)
+        with self._database.writing() as writer:
+            writer.take(0)  # first of all: from here to the commit no other writer can add anything
+            with self._database.reading() as reader:
+                known = {known.id: known for known in reader.corrections([correction.id for correction in batch])}
+                new, added = _sorted_out(batch, known)
+                event_seqs = reader.event_seqs(new)
             rows = Rows()
-            for place, correction in enumerate(new, start=seq + 1):
-                event_seq, model = targets[correction.event_id]
-                rows.add_correction(correction, seq=place, recorded_at=moment, event_seq=event_seq, model=model)
-            _insert(connection, rows, seq + len(new))
+            for seq, correction in enumerate(new, start=writer.take(len(new)) + 1):
+                rows.add_correction(correction, seq=seq, recorded_at=moment, event_seq=event_seqs[correction.event_id])
+            writer.insert(rows)
         return added
 
     def events(self, query: Query = EVERYTHING) -> Iterator[CallEvent]:
@@ -119,12 +117,8 @@ class Store:
 
         They are those of one moment: what is recorded while they are read is not among them.
         """
-        effective = effective_events(query)
-        statement = select(effective).order_by(effective.c.seq)
-        if query.model is not None:
-            statement = statement.where(at_model(effective, query.model))
-        with self._transaction(write=False) as connection, closing(read_events(connection, statement)) as found:
-            yield from found
+        with self._database.reading() as reader:
+            yield from reader.events(query)
 
     def report(self, by: Sequence[Dimension], query: Query = EVERYTHING) -> list[ReportRow]:
         """Sums over the effective events that a query means, grouped; see :func:`taximeter.store.report.report`.
@@ -132,13 +126,46 @@ class Store:
         Raises:
             ConfigError: for a dimension or time zone that does not exist.
         """
-        with self._transaction(write=False) as connection:
-            return reports.report(connection, by, query)
+        (rows,) = self.reports([by], query)
+        return rows
+
+    def reports(self, groupings: Sequence[Sequence[Dimension]], query: Query = EVERYTHING) -> list[list[ReportRow]]:
+        """Several reports of one moment: ``rows, (total,) = store.reports([["model"], []])``.
+
+        Raises:
+            ConfigError: as :meth:`report`.
+        """
+        with self._database.reading() as reader:
+            return [reader.report(by, query) for by in groupings]
 
     def count(self) -> int:
         """How many events are recorded."""
-        with self._transaction(write=False) as connection:
-            return connection.execute(select(func.count()).select_from(schema.events)).scalar_one()
+        with self._database.reading() as reader:
+            return reader.count()
+
+    def forget_contents(self, before: datetime | None = None) -> int:
+        """Deletes what was said in calls that started before a moment (``None``: in all), and leaves their figures.
+
+        It is done in batches, each committed by itself, so that other writers hardly wait. What is deleted is
+        overwritten in the file, and the write-ahead log is emptied; while somebody reads an earlier moment it cannot
+        be, and later writing overwrites it. Copies and backups are not ours to reach.
+
+        Returns:
+            of how many calls there were contents.
+
+        Raises:
+            StoreError: when it cannot be written; what was deleted before that stays so.
+        """
+        until = _ALWAYS if before is None else clock.micros(before, "before")
+        forgotten = last = 0
+        while True:
+            with self._database.writing() as writer:
+                seqs = writer.forget_contents(after=last, before=until, at_most=_FORGET)
+            if not seqs:
+                break
+            forgotten, last = forgotten + len(seqs), max(seqs)
+        self._database.empty_log()
+        return forgotten
 
     def sync(self) -> None:
         """Puts what was committed on the disk, where a power cut cannot reach it.
@@ -146,11 +173,11 @@ class Store:
         Raises:
             StoreError: when the disk fails.
         """
-        checkpoint(self._engine, self._location)
+        self._database.sync()
 
     def close(self) -> None:
         """Closes the file. What was added has long been committed."""
-        self._engine.dispose()
+        self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -160,25 +187,18 @@ class Store:
     ) -> None:
         self.close()
 
-    def _transaction(self, *, write: bool) -> AbstractContextManager[Connection]:
-        return transaction(self._engine, self._location, write=write)
+    def _originals(self, writer: Writer, batch: list[CallEvent]) -> Iterator[CallEvent]:
+        ids = list(writer.known_events([event.id for event in batch]))
+        if ids:  # otherwise it is twice in the batch
+            with self._database.reading() as reader:
+                yield from reader.originals(ids)
 
 
-def _last_seq(connection: Connection) -> int:
-    """The last number given out, with the row that says so held until the commit."""
-    return connection.execute(_HOLD).scalar_one()
-
-
-def _originals(connection: Connection, batch: list[CallEvent]) -> Iterator[CallEvent]:
-    for ids in _pages([event.id for event in batch]):
-        known = connection.execute(_KNOWN, {"ids": ids}).scalars().all()
-        if known:  # hardly ever: a batch that was stored before
-            yield from read_events(connection, original_events(list(known)))
-
-
-def _known_corrections(connection: Connection, batch: list[Correction]) -> Iterator[Correction]:
-    for ids in _pages([correction.id for correction in batch]):
-        yield from read_corrections(connection, ids)
+def _insert_events(writer: Writer, events: list[CallEvent], moment: int) -> None:
+    rows = Rows()
+    for seq, event in enumerate(events, start=writer.take(len(events)) + 1):
+        rows.add_event(event, seq=seq, recorded_at=moment)
+    writer.insert(rows)
 
 
 def _sorted_out(batch: list[_RecordT], known: dict[str, _RecordT]) -> tuple[list[_RecordT], Added]:
@@ -186,41 +206,16 @@ def _sorted_out(batch: list[_RecordT], known: dict[str, _RecordT]) -> tuple[list
     new: list[_RecordT] = []
     different: dict[str, None] = {}
     for record in batch:
-        before = known.setdefault(record.id, record)
-        if before is record:
-            new.append(record)
-        elif before != record:
+        before = known.get(record.id)
+        if before is None:
+            new.append(known.setdefault(record.id, record))
+        elif not _same(before, record):
             different[record.id] = None
     return new, Added(new=len(new), known=len(batch) - len(new), different=tuple(different))
 
 
-def _targets(connection: Connection, corrections: list[Correction]) -> dict[str, tuple[int, str | None]]:
-    """The number and the model of each event that is corrected, by id."""
-    found: dict[str, tuple[int, str | None]] = {}
-    columns = schema.events.c
-    for ids in _pages([correction.event_id for correction in corrections]):
-        model = func.coalesce(columns.response_model, columns.request_model)
-        statement = select(columns.id, columns.seq, model).where(columns.id.in_(ids))
-        for event_id, seq, name in connection.execute(statement):
-            found[event_id] = (seq, name)
-    missing = [correction.event_id for correction in corrections if correction.event_id not in found]
-    if missing:
-        msg = f"there is no event {missing[0]} to correct" + (f", nor {len(missing) - 1} more" if missing[1:] else "")
-        raise StoreError(msg)
-    return found
-
-
-def _insert(connection: Connection, rows: Rows, last_seq: int) -> None:
-    try:
-        for table, values in rows.by_table.items():
-            if values:
-                insert(connection, table, values)
-    except (UnicodeEncodeError, OverflowError):
-        rows.check()  # to name the event; what it does not find is explained as it is
-        raise
-    connection.execute(_COUNT_UP, {"last": last_seq})
-
-
-def _pages(ids: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(ids), _LOOKUP):
-        yield ids[start : start + _LOOKUP]
+def _same(before: CallEvent | Correction, record: CallEvent | Correction) -> bool:
+    """Whether a record is what is known; what was said in the call counts only where both still have it."""
+    if isinstance(before, CallEvent) and isinstance(record, CallEvent) and None in (before.content, record.content):
+        before, record = (msgspec.structs.replace(it, content=None) for it in (before, record))
+    return before == record

@@ -55,14 +55,16 @@ class BedrockConverse(Format):
         if tool:
             self.add_tool(body.get("contentBlockIndex"), None, None, tool.get("input"))
             return None
-        self.add_text(delta.get("text"), obj(delta.get("reasoningContent")).get("text"))
+        self.add_answer(delta.get("text"))
+        self.add_text(obj(delta.get("reasoningContent")).get("text"))
         return IdleText(b"text", b"p" if "p" in body else None)
 
     def _block(self, index: object, block: JsonObject) -> None:
         tool = obj(block.get("toolUse"))
         if tool and tool.get("type") != "server_tool_use":
             self.add_tool(index, tool.get("toolUseId"), tool.get("name"), tool.get("input"))
-        self.add_text(block.get("text"), obj(obj(block.get("reasoningContent")).get("reasoningText")).get("text"))
+        self.add_answer(block.get("text"))
+        self.add_text(obj(obj(block.get("reasoningContent")).get("reasoningText")).get("text"))
 
     def _outcome(self, body: JsonObject) -> None:
         self.finish_reason = text(body.get("stopReason")) or self.finish_reason
@@ -127,7 +129,7 @@ class BedrockInvoke(Format):
         self._blocked = False
 
     def document(self, body: JsonObject) -> None:
-        self._vendor = self._vendor or _vendor_of(self.route, self.headers, body)
+        self._vendor = self._vendor or self.within(_vendor_of(body))
         self._vendor.document(body)
 
     def event(self, name: bytes, body: JsonObject) -> IdleText | None:
@@ -146,9 +148,9 @@ class BedrockInvoke(Format):
         self._metrics = obj(inner.get("amazon-bedrock-invocationMetrics")) or self._metrics
         self.ended = self.ended or "amazon-bedrock-invocationMetrics" in inner
         self._blocked = self._blocked or inner.get("amazon-bedrock-guardrailAction") == "INTERVENED"
-        self._vendor = self._vendor or _vendor_of(self.route, self.headers, inner)
+        self._vendor = self._vendor or self.within(_vendor_of(inner))
         idle = self._vendor.event(b"", inner)
-        if idle is not None:
+        if idle is not None and self.answer is None:
             self._idle.learn(data, idle)
         else:
             self._idle.forget()
@@ -158,6 +160,7 @@ class BedrockInvoke(Format):
         counts: dict[str, Count | None] | None = None
         if self._vendor is not None:
             self._vendor.text_bytes += self._idle.text_bytes
+            self._idle.text_bytes = 0
             counts = self._vendor.counts()
             if self._streamed and not self._vendor.usage_is_final() and self._metrics:
                 counts = None  # message_start's figures, with the metrics as the last word
@@ -205,18 +208,18 @@ _METRICS: Final = {
 }
 
 
-def _vendor_of(route: Route, headers: Mapping[str, str], body: JsonObject) -> Format:
+def _vendor_of(body: JsonObject) -> type[Format]:
     """The format that a body is in, as its first event or whole shows."""
     kind = body.get("type")
     if kind in ("message", "message_start"):
-        return AnthropicMessages(route, headers)
+        return AnthropicMessages
     if "completion" in body and "stop_reason" in body:
-        return AnthropicComplete(route, headers)
+        return AnthropicComplete
     if "choices" in body:
-        return OpenAIChat(route, headers)
+        return OpenAIChat
     if any(key in _EVENTS for key in body) or isinstance(body.get("output"), dict):
-        return BedrockConverse(route, headers)
-    return _OlderModels(route, headers)
+        return BedrockConverse
+    return _OlderModels
 
 
 class _OlderModels(Format):
@@ -230,7 +233,8 @@ class _OlderModels(Format):
 
     def document(self, body: JsonObject) -> None:
         for each in (body, *(obj(item) for key in _LISTS for item in arr(body.get(key)))):
-            self.add_text(*(each.get(key) for key in ("outputText", "generation", "text", "completion")))
+            for key in ("outputText", "generation", "text", "completion"):
+                self.add_answer(each.get(key))
             self.finish_reason = next((found for key in _REASONS if (found := text(each.get(key)))), self.finish_reason)
             given = first_count(each, "inputTextTokenCount", "prompt_token_count")
             self._input = self._input if given is None else given

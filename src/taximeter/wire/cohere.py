@@ -64,9 +64,11 @@ class CohereChat(_BilledUnits):
         self.response_id = text(body.get("id")) or text(body.get("generation_id")) or self.response_id
         self.finish_reason = text(body.get("finish_reason")) or self.finish_reason
         message = obj(body.get("message"))
-        self.add_text(body.get("text"), message.get("tool_plan"))
+        self.add_answer(body.get("text"))
+        self.add_text(message.get("tool_plan"))
         for block in arr(message.get("content")):
-            self.add_text(obj(block).get("text"), obj(block).get("thinking"))
+            self.add_answer(obj(block).get("text"))
+            self.add_text(obj(block).get("thinking"))
         self._tool_calls(arr(message.get("tool_calls")) or arr(body.get("tool_calls")))
 
     def event(self, name: bytes, body: JsonObject) -> IdleText | None:
@@ -76,13 +78,14 @@ class CohereChat(_BilledUnits):
         match kind:
             case "content-delta":
                 content = obj(message.get("content"))
-                self.add_text(content.get("text"), content.get("thinking"))
+                self.add_answer(content.get("text"))
+                self.add_text(content.get("thinking"))
                 return IdleText(b"text")
             case "tool-plan-delta":
                 self.add_text(message.get("tool_plan"))
                 return IdleText(b"tool_plan")
             case "text-generation":
-                self.add_text(body.get("text"))
+                self.add_answer(body.get("text"))
                 return IdleText(b"text")
             case "tool-call-start" | "tool-call-delta":
                 self._tool_piece(body.get("index"), obj(message.get("tool_calls")))

@@ -7,14 +7,14 @@ outside the counts that it lists: ``total = prompt + completion + reasoning`` me
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
 from taximeter.money import Money
 from taximeter.usage import Count
 from taximeter.wire.format import Format, total_of
-from taximeter.wire.loose import JsonObject, count, first_count, maybe_obj, obj, seconds, usd
+from taximeter.wire.loose import MAX_COUNT, JsonObject, count, first_count, maybe_obj, obj, seconds, usd
 
 
 class Dialect(msgspec.Struct, frozen=True):
@@ -52,6 +52,7 @@ def dialect_of(provider: str) -> Dialect:
 
 
 _CACHED_KEYS = ("prompt_cache_hit_tokens", "num_cached_tokens", "cached_tokens", "cache_read_input_tokens")
+_CACHED: Final = frozenset(_CACHED_KEYS)
 _SEARCH_KEYS: Final = (
     ("web_search_requests", "web_searches"),
     ("web_search_calls", "web_searches"),
@@ -59,6 +60,12 @@ _SEARCH_KEYS: Final = (
     ("code_interpreter_calls", "code_executions"),
     ("file_search_calls", "storage_searches"),
     ("document_search_calls", "storage_searches"),
+)
+
+_TOOL_KEYS: Final = (
+    "server_tool_use_details",  # OpenRouter
+    "server_tool_use",
+    "server_side_tool_usage_details",  # xAI
 )
 
 
@@ -70,6 +77,47 @@ def count_usage(call: Format, usage: JsonObject, dialect: Dialect = _STANDARD) -
         usage: the object.
         dialect: how its provider counts.
     """
+    return count_plain(usage, dialect) or count_any(call, usage, dialect)
+
+
+def count_plain(usage: JsonObject, dialect: Dialect = _STANDARD) -> dict[str, Count | None] | None:
+    """What :func:`count_any` says of a usage in which nothing is unusual, sooner; ``None`` of every other."""
+    if dialect.reasoning_outside or not _UNUSUAL.isdisjoint(usage):
+        return None
+    get = usage.get
+    prompt, completion, stated = get("prompt_tokens"), get("completion_tokens"), get("total_tokens")
+    if prompt is None and completion is None:
+        prompt, completion = get("input_tokens"), get("output_tokens")
+    if type(prompt) is not int or type(completion) is not int or prompt < 0 or completion < 0:
+        return None
+    both = prompt + completion
+    if both > MAX_COUNT or (stated is not None and (type(stated) is not int or stated != both)):
+        return None
+    counts: dict[str, Count | None] = {"input_tokens": prompt, "output_tokens": completion}
+    plain = _put_details(counts, get("prompt_tokens_details") or get("input_tokens_details"), _INPUT_DETAILS)
+    plain &= _put_details(counts, get("completion_tokens_details") or get("output_tokens_details"), _OUTPUT_DETAILS)
+    if "cache_read_tokens" not in counts and not _CACHED.isdisjoint(usage):
+        cached = next((usage[key] for key in _CACHED_KEYS if usage.get(key) is not None), None)
+        plain &= _put_details(counts, {"cached_tokens": cached}, _INPUT_DETAILS)
+    return counts if plain else None
+
+
+def _put_details(counts: dict[str, Count | None], details: object, units: Mapping[str, str]) -> bool:
+    """Puts the parts of a total to the counts; ``False`` where anything is unusual."""
+    if details is None:
+        return True
+    if not isinstance(details, dict):
+        return False
+    for key, value in cast("JsonObject", details).items():
+        if value is not None and key in units:
+            if type(value) is not int or not 0 <= value <= MAX_COUNT:
+                return False
+            counts[units[key]] = value
+    return True
+
+
+def count_any(call: Format, usage: JsonObject, dialect: Dialect) -> dict[str, Count | None]:
+    """The units of any usage of OpenAI's shape; arguments as :func:`count_usage`."""
     prompt = first_count(usage, "prompt_tokens", "input_tokens")
     completion = first_count(usage, "completion_tokens", "output_tokens")
     prompt_details = obj(usage.get("prompt_tokens_details")) or obj(usage.get("input_tokens_details"))
@@ -96,7 +144,7 @@ def count_usage(call: Format, usage: JsonObject, dialect: Dialect = _STANDARD) -
     if prompt is None and completion is not None:
         call.flag("count_absent", "input_tokens", "the provider counted output but no input")
     _settle(call, counts, prompt, completion, stated, dialect)
-    return counts
+    return {unit: found for unit, found in counts.items() if found is not None}
 
 
 _SETTLED: Final = (
@@ -148,17 +196,38 @@ _MODALITIES: Final = {
 }
 
 
+_INPUT_DETAILS: Final[Mapping[str, str]] = {
+    "cached_tokens": "cache_read_tokens",
+    "cache_write_tokens": "cache_write_tokens",
+    **{key: unit for unit, key in _MODALITIES["input"]},
+}
+_OUTPUT_DETAILS: Final[Mapping[str, str]] = {
+    "reasoning_tokens": "output_reasoning_tokens",
+    **{key: unit for unit, key in _MODALITIES["output"]},
+}
+_UNUSUAL: Final = frozenset(
+    {
+        *_TOOL_KEYS,
+        "cache_creation_input_tokens",
+        "reasoning_tokens",
+        "citation_tokens",
+        "audio_tokens",
+        "prompt_audio_seconds",
+        "num_search_queries",
+    }
+)
+"""What :func:`count_any` looks at besides totals and their details."""
+
+
 def _modalities(details: JsonObject, direction: str) -> dict[str, Count | None]:
     return {unit: count(details.get(key)) for unit, key in _MODALITIES[direction]}
 
 
 def _tools(usage: JsonObject) -> dict[str, Count | None]:
     """Server-side tools that are charged by use."""
-    details = (
-        obj(usage.get("server_tool_use_details"))  # OpenRouter
-        | obj(usage.get("server_tool_use"))
-        | obj(usage.get("server_side_tool_usage_details"))  # xAI
-    )
+    details: JsonObject = {}
+    for holder in _TOOL_KEYS:
+        details |= obj(usage.get(holder))
     found: dict[str, Count | None] = {}
     if details:
         found = {unit: count(details[key]) for key, unit in _SEARCH_KEYS if details.get(key) is not None}
@@ -168,8 +237,13 @@ def _tools(usage: JsonObject) -> dict[str, Count | None]:
     return found
 
 
+_COST_KEYS: Final = frozenset({"cost_in_usd_ticks", "cost", "pydantic_ai_gateway"})
+
+
 def stated_cost(usage: JsonObject) -> Money | None:
     """The cost that a usage object states itself, in US dollars."""
+    if _COST_KEYS.isdisjoint(usage):
+        return None
     ticks = count(usage.get("cost_in_usd_ticks"))
     if ticks is not None:  # xAI: 1e10 ticks are a dollar
         return usd(f"{ticks}e-10")

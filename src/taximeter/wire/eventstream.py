@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
 from typing import Final
 
 from taximeter.errors import WireError
+from taximeter.wire.framing import Framing, OnEvent, OnFault, raise_it
 from taximeter.wire.idle import IdlePattern
 
 MAX_MESSAGE_BYTES: Final = 24 * 1024 * 1024
@@ -20,37 +20,44 @@ MAX_MESSAGE_BYTES: Final = 24 * 1024 * 1024
 _PRELUDE = struct.Struct(">III")
 _CRC = struct.Struct(">I")
 _SMALLEST = 16
+_FIRST, _LAST = slice(4), slice(-4, None)  # 32 bits: the total length, and the checksum
+_BEFORE_LAST, _AFTER_PRELUDE = slice(-4), slice(12, -4)
 _FIXED_SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
 _SIZED_TYPES = (6, 7)
 _STRING_TYPE = 7
 _MAX_KNOWN = 64
 
 
-class EventStreamFraming:
+class EventStreamFraming(Framing):
     """Cuts a byte stream into messages.
 
     Args:
         on_event: called with the message's name, its payload, and its headers and payload together. The name is the
             event type, or ``exception:`` or ``error:`` and the type of the failure.
         idle: messages that it matches are not delivered.
+        on_fault: told of a checksum that does not match or lengths that cannot be.
     """
 
-    def __init__(self, on_event: Callable[[bytes, bytes, bytes], None], idle: IdlePattern) -> None:
-        self._on_event = on_event
-        self._idle = idle
-        self._held = bytearray()
+    def __init__(self, on_event: OnEvent, idle: IdlePattern, on_fault: OnFault = raise_it) -> None:
+        super().__init__(on_event, idle, on_fault)
         self._names: dict[bytes, bytes] = {}
         self._offset = 0
 
     def feed(self, chunk: bytes) -> None:
-        """Takes the next bytes, cut anywhere.
+        size = len(chunk)
+        if (
+            not self._held
+            and size >= _SMALLEST
+            # one message, whole: its own checksum covers its prelude's
+            and chunk[_FIRST] == _CRC.pack(size)
+            and chunk[_LAST] == _CRC.pack(zlib.crc32(chunk[_BEFORE_LAST]))
+            and self._idle.matches(chunk[_AFTER_PRELUDE])
+        ):
+            self._offset += size
+        else:
+            self.take(chunk)
 
-        Raises:
-            WireError: for a checksum that does not match or lengths that cannot be; nothing can be read after it.
-        """
-        if self._is_idle(chunk):
-            self._offset += len(chunk)
-            return
+    def cut(self, chunk: bytes) -> None:
         if self._held:
             checked = len(self._held) >= _PRELUDE.size  # its length can be believed
             self._held += chunk
@@ -76,17 +83,6 @@ class EventStreamFraming:
             start = end
         self._held += chunk[start:]
         self._offset += start
-
-    def _is_idle(self, chunk: bytes) -> bool:
-        """Whether ``chunk`` is one idle message; its own checksum covers its prelude's."""
-        size = len(chunk)
-        return (
-            not self._held
-            and size >= _SMALLEST
-            and _CRC.unpack_from(chunk) == (size,)
-            and _CRC.unpack_from(chunk, size - 4) == (zlib.crc32(chunk[:-4]),)
-            and self._idle.matches(chunk[12:-4])
-        )
 
     def close(self) -> bool:
         """Whether the stream ended between two messages."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import ClassVar, cast
+from collections.abc import Callable, Mapping
+from copy import copy
+from typing import ClassVar, TypeVar, cast
 
 import msgspec
 
-from taximeter.event import ProviderError, ToolCall, UsageSource
+from taximeter.event import Content, ProviderError, ToolCall, UsageSource
 from taximeter.money import Money
 from taximeter.usage import Contradiction, Count, Usage, consistent
-from taximeter.wire.idle import IdleText
-from taximeter.wire.loose import JsonObject, arr, count, dump, maybe_obj, moment, obj, text, utf8_len, word
+from taximeter.wire.idle import UNUSUAL, IdleText
+from taximeter.wire.keeping import Keep, KeptAnswer, KeptText
+from taximeter.wire.loose import MAX_COUNT, JsonObject, arr, count, dump, maybe_obj, moment, obj, text, utf8_len, word
 from taximeter.wire.reading import PartReading, Reading
 
 ESTIMATE_BYTES_PER_TOKEN = 4
@@ -30,21 +31,29 @@ class Route(msgspec.Struct, frozen=True):
         provider: who is called.
         model: the model that the path names, if it does.
         stream: whether the path itself asks for a stream; ``None`` when the body says.
+        vague: whether neither the host nor the path is one that only models have: a body that names no model is then
+            that of something else.
     """
 
     api: str
     provider: str
     model: str | None = None
     stream: bool | None = None
+    vague: bool = False
 
 
 class _Tool:
-    __slots__ = ("argument_bytes", "id", "name")
+    __slots__ = ("argument_bytes", "arguments", "id", "name")
 
-    def __init__(self, identity: str | None, name: str) -> None:
+    def __init__(self, identity: str | None, name: str, arguments: KeptText | None) -> None:
         self.id = identity
         self.name = name
         self.argument_bytes = 0
+        self.arguments = arguments
+
+
+def _nothing_usual(_route: Route, _body: bytes) -> Reading | None:
+    return None
 
 
 class Format:
@@ -57,26 +66,50 @@ class Format:
     """Whether the format's streams are one JSON value a line."""
     array_stream: ClassVar[bool] = False
     """Whether the format's streams can be one JSON array."""
+    silent: ClassVar[Mapping[bytes, bytes]] = {}
+    """Names of events that by their protocol tell nothing that is asked here, each with how its data begins."""
+    usual: ClassVar[Callable[[Route, bytes], Reading | None]] = staticmethod(_nothing_usual)
+    """Reads a whole body at once if it is what most are, and says ``None`` of every other.
+
+    What it says is what :meth:`document` and :meth:`reading` would say, sooner: the body is decoded into narrow
+    records, whose types see to it that nothing unusual is there.
+    """
+
+    response_model: str | None = None
+    response_id: str | None = None
+    service_tier: str | None = None
+    finish_reason: str | None = None
+    error: ProviderError | None = None
+    provider_cost: Money | None = None
+    created: int | None = None
+    raw_usage: object = None
+    text_bytes: int = 0
+    ended: bool = False
+    """Whether the stream has come to the end that its protocol requires."""
+    first_part_billed: bool = True
+    keep: Keep = "none"
+    """What is kept of what is said."""
+    answer: KeptAnswer | None = None
+    """Where the text of the answer is kept, if it is."""
 
     def __init__(self, route: Route, headers: Mapping[str, str]) -> None:
         self.route = route
         self.headers = headers
-        self.response_model: str | None = None
-        self.response_id: str | None = None
-        self.service_tier: str | None = None
-        self.finish_reason: str | None = None
-        self.error: ProviderError | None = None
-        self.provider_cost: Money | None = None
-        self.created: int | None = None
-        self.raw_usage: object = None
-        self.text_bytes = 0
-        self.ended = False
-        """Whether the stream has come to the end that its protocol requires."""
         self.price_context: dict[str, str] = {}
         self.contradictions: list[Contradiction] = []
-        self.first_part_billed = True
         self.extra_parts: list[PartReading] = []
         self.tools: dict[object, _Tool] = {}
+
+    def keeping(self, keep: Keep) -> None:
+        """Has what is said kept, from here on."""
+        self.keep = keep
+        self.answer = KeptAnswer() if keep == "full" else None
+
+    def within(self, kind: type[_FormatT]) -> _FormatT:
+        """A format that reads what is wrapped in this one; see :meth:`adopt`."""
+        inner = kind(self.route, self.headers)
+        inner.keep, inner.answer = self.keep, self.answer
+        return inner
 
     # ---- what a subclass does
 
@@ -87,6 +120,13 @@ class Format:
     def event(self, name: bytes, body: JsonObject) -> IdleText | None:
         """Reads one event of a stream; says so when it held nothing but text."""
         raise NotImplementedError
+
+    def usual_event(self, name: bytes, data: bytes) -> IdleText | None:
+        """Reads an event at once if it is what most are, as :attr:`usual` does with a whole body.
+
+        Says what :meth:`event` would say; of every other event :data:`UNUSUAL`, and nothing is kept of it.
+        """
+        return UNUSUAL
 
     def marker(self, data: bytes) -> None:
         """Takes an event that is no JSON object: ``[DONE]``."""
@@ -106,37 +146,50 @@ class Format:
 
     def identify(self, body: JsonObject, model_key: str = "model") -> None:
         """Keeps the model, id, time and tier that OpenAI-shaped answers carry at their top."""
-        self.response_model = text(body.get(model_key)) or self.response_model
-        self.response_id = text(body.get("id")) or self.response_id
-        self.created = self.created or moment(body.get("created"))
-        self.service_tier = text(body.get("service_tier")) or self.service_tier
+        get = body.get
+        self.response_model = text(get(model_key)) or self.response_model
+        self.response_id = text(get("id")) or self.response_id
+        if self.created is None:
+            self.created = moment(get("created"))
+        self.service_tier = text(get("service_tier")) or self.service_tier
 
     def add_text(self, *values: object) -> None:
-        """Counts output text."""
+        """Counts output text that is not the answer: a thought, a plan."""
         for value in values:
             if isinstance(value, str):
                 self.text_bytes += utf8_len(value)
 
+    def add_answer(self, value: object, choice: object = 0) -> None:
+        """Counts a piece of the answer's text; ``choice`` tells apart the answers to one call."""
+        if isinstance(value, str):
+            self.text_bytes += utf8_len(value)
+            if self.answer is not None:
+                self.answer.add(value, choice)
+
     def add_tool(self, key: object, identity: object, name: object, arguments: object = None) -> None:
         """Notes a tool call, or more of one: ``key`` tells apart the calls of one answer."""
-        tool = self.tools.get(key)
+        try:
+            tool = self.tools.get(key)
+        except TypeError:  # an index that is an array
+            key, tool = None, self.tools.get(None)
         if tool is None:
             named = "" if name == "" else text(name)
             if named is None or len(self.tools) >= MAX_TOOL_CALLS:
                 return
-            tool = self.tools[key] = _Tool(text(identity), named)
+            tool = self.tools[key] = _Tool(text(identity), named, None if self.keep == "none" else KeptText())
         elif tool.id is None:
             tool.id = text(identity)
         if arguments is not None:
-            size = utf8_len(arguments) if isinstance(arguments, str) else len(dump(arguments).encode())
+            sent = arguments if isinstance(arguments, str) else dump(arguments)
+            size = utf8_len(sent)
             tool.argument_bytes += size
             self.text_bytes += size
+            if tool.arguments is not None:
+                tool.arguments.add(sent)
 
     def flag(self, kind: str, unit: str, detail: str) -> None:
         """Names a contradiction."""
-        found = msgspec.convert({"kind": kind, "unit": unit, "detail": detail}, Contradiction)
-        if found not in self.contradictions:
-            self.contradictions.append(found)
+        flag(self.contradictions, kind, unit, detail)
 
     def fail(self, body: object) -> bool:
         """Keeps the error that ``body`` is, if it is one, unless one is kept already."""
@@ -164,9 +217,9 @@ class Format:
 
     def _check_counts(self) -> None:
         """Flags what stands where a count belongs and is none: a text, a fraction, a negative number."""
-        for key, value in obj(self.raw_usage).items():
-            if count(value) is None and value is not None and _COUNT_KEY.search(key):
-                self.flag("not_a_count", key, f"{key} is {dump(value)[:40]}, which is no count")
+        usage = obj(self.raw_usage)
+        for key in wrong_counts(usage):
+            self.flag("not_a_count", key, f"{key} is {dump(usage[key])[:40]}, which is no count")
 
     # ---- the outcome
 
@@ -182,18 +235,14 @@ class Format:
         counts = self.counts()
         self._check_counts()
         source: UsageSource = "reported"
+        total: Usage | None = None
+        parts: tuple[PartReading, ...] = ()
         if counts is None:
             source = "unknown"
-        elif stream and not self.usage_is_final():
-            source = "estimated"
-        parts: tuple[PartReading, ...] = ()
-        total: Usage | None = None
-        if counts is not None:
-            usage, clamped = consistent(counts)
-            self.contradictions.extend(clamped)
-            first = PartReading(model=self.response_model, usage=usage, billed=self.first_part_billed)
-            parts = (first, *self.extra_parts)
-            total = Usage.total(part.usage for part in parts if part.billed and part.usage is not None)
+        else:
+            if stream and not self.usage_is_final():
+                source = "estimated"
+            total, parts = self._parts(counts)
         return Reading(
             usage=total,
             usage_source=source,
@@ -203,11 +252,9 @@ class Format:
             response_model=self.response_model,
             response_id=self.response_id,
             service_tier=self.service_tier,
-            price_context=tuple(sorted(self.price_context.items())),
+            price_context=tuple(sorted(self.price_context.items())) if self.price_context else (),
             finish_reason=self.finish_reason,
-            tool_calls=tuple(
-                ToolCall(id=tool.id, name=tool.name, argument_bytes=tool.argument_bytes) for tool in self.tools.values()
-            ),
+            tool_calls=tuple([ToolCall(tool.id, tool.name, tool.argument_bytes) for tool in self.tools.values()]),
             error=self.error,
             stream=stream,
             complete=complete,
@@ -215,10 +262,63 @@ class Format:
             created=self.created,
             text_bytes=self.text_bytes,
             fault=fault,
+            content=None if self.keep == "none" else self._content(),
+        )
+
+    def so_far(self) -> Reading:
+        """What :meth:`reading` would say if the stream ended here; what is yet to come changes nothing of it."""
+        seen = copy(self)  # to count is to note things, and it will be done again
+        seen.contradictions = list(self.contradictions)
+        seen.price_context = dict(self.price_context)
+        seen.extra_parts = list(self.extra_parts)
+        return seen.reading(stream=True, whole=True, fault=None)
+
+    def _parts(self, counts: Mapping[str, Count | None]) -> tuple[Usage, tuple[PartReading, ...]]:
+        """The sum of what is billed, and the parts."""
+        usage, clamped = consistent(counts)
+        self.contradictions += clamped
+        first = PartReading(self.response_model, usage, self.first_part_billed)
+        if self.first_part_billed and not self.extra_parts:
+            return usage, (first,)
+        parts = (first, *self.extra_parts)
+        return Usage.total(part.usage for part in parts if part.billed and part.usage is not None), parts
+
+    def _content(self) -> Content | None:
+        """What was said; ``None`` where arguments alone are kept and there are none."""
+        if self.keep == "tool_arguments" and not self.tools:
+            return None
+        return Content(
+            answer=str(self.answer) if self.answer else None,
+            tool_arguments=tuple(str(tool.arguments or "") for tool in self.tools.values()),
         )
 
 
-_COUNT_KEY = re.compile(r"(?:_tokens|TokenCount|Tokens|_count)$")
+_FormatT = TypeVar("_FormatT", bound=Format)
+_COUNT_KEYS = ("_tokens", "TokenCount", "Tokens", "_count")
+
+
+def silent(*types: str) -> Mapping[bytes, bytes]:
+    """Events named by their ``type``, which stands first in their data; see :attr:`Format.silent`."""
+    return {each.encode(): b'{"type":"%b"' % each.encode() for each in types}
+
+
+def flag(found: list[Contradiction], kind: str, unit: str, detail: str) -> None:
+    """Names a contradiction, once."""
+    named = msgspec.convert({"kind": kind, "unit": unit, "detail": detail}, Contradiction)
+    if named not in found:
+        found.append(named)
+
+
+def wrong_counts(usage: JsonObject) -> list[str]:
+    """The keys of a usage object under which a count belongs, and none stands."""
+    return [
+        key
+        for key, value in usage.items()
+        if (type(value) is not int or not 0 <= value <= MAX_COUNT)
+        and value is not None
+        and key.endswith(_COUNT_KEYS)
+        and count(value) is None
+    ]
 
 
 def total_of(*counts: int | None) -> int | None:
@@ -259,11 +359,13 @@ def find_error(body: object) -> ProviderError | None:
     if isinstance(body, list):
         return next((found for item in arr(cast("object", body)) if (found := find_error(item)) is not None), None)
     outer = obj(body)
-    inner = maybe_obj(outer.get("error"))
-    if inner is not None:
-        return _error_object(inner, outer)
-    if text(outer.get("error")) is not None:
-        return ProviderError(type=text(outer.get("type")), code=_code(outer), message=text(outer.get("error")))
+    stated = outer.get("error")
+    if stated is not None:
+        inner = maybe_obj(stated)
+        if inner is not None:
+            return _error_object(inner, outer)
+        if text(stated) is not None:
+            return ProviderError(type=text(outer.get("type")), code=_code(outer), message=text(stated))
     if outer.get("type") == "error":
         return _error_object(outer, {})
     return None

@@ -8,12 +8,17 @@ built-in tools put in.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Final
 
-from taximeter.usage import Count
-from taximeter.wire.format import Format, Route, total_of
-from taximeter.wire.idle import IdleText
-from taximeter.wire.loose import JsonObject, arr, count, maybe_obj, moment, obj, text, word
+import msgspec
+
+from taximeter.event import ToolCall
+from taximeter.usage import Count, consistent
+from taximeter.wire.format import MAX_TOOL_CALLS, Format, Route, total_of, wrong_counts
+from taximeter.wire.idle import UNUSUAL, IdleText
+from taximeter.wire.loose import UNDECODED, JsonObject, arr, count, dump, maybe_obj, moment, obj, text, utf8_len, word
+from taximeter.wire.reading import PartReading, Reading
 
 _MODALITIES: Final = {
     "TEXT": "text",
@@ -26,20 +31,111 @@ _MODALITIES: Final = {
     "3": "video",
     "4": "audio",
 }
-_TOTALS: Final = (
-    "promptTokenCount",
-    "candidatesTokenCount",
-    "thoughtsTokenCount",
-    "toolUsePromptTokenCount",
-    "totalTokenCount",
+_TOTALS: Final = frozenset(
+    {
+        "promptTokenCount",
+        "candidatesTokenCount",
+        "thoughtsTokenCount",
+        "toolUsePromptTokenCount",
+        "totalTokenCount",
+    }
 )
 _TIERS: Final = {"ON_DEMAND_PRIORITY": "priority", "ON_DEMAND_FLEX": "flex", "PRIORITY": "priority", "FLEX": "flex"}
+
+
+class _FunctionCall(msgspec.Struct, gc=False):
+    name: str
+    id: str | None = None
+    args: JsonObject | None = None
+
+
+class _Part(msgspec.Struct, gc=False):
+    text: str | None = None
+    functionCall: _FunctionCall | None = None  # noqa: N815 - as the wire has it
+
+
+class _Content(msgspec.Struct, gc=False):
+    parts: list[_Part] | None = None
+
+
+class _Candidate(msgspec.Struct, gc=False):
+    content: _Content | None = None
+    finishReason: str | None = None  # noqa: N815 - as the wire has it
+    groundingMetadata: None = None  # noqa: N815 - as the wire has it
+
+
+class _Whole(msgspec.Struct, gc=False):
+    """A whole body or a chunk that is what most are: where ``None`` alone is allowed, anything else is unusual."""
+
+    candidates: tuple[_Candidate]
+    usageMetadata: JsonObject | None = None  # noqa: N815 - as the wire has it
+    modelVersion: str | None = None  # noqa: N815 - as the wire has it
+    responseId: str | None = None  # noqa: N815 - as the wire has it
+    createTime: str | None = None  # noqa: N815 - as the wire has it
+    promptFeedback: None = None  # noqa: N815 - as the wire has it
+    response: None = None
+    error: None = None
+    type: None = None
+
+
+_decode = msgspec.json.Decoder(_Whole, float_hook=Decimal).decode
+
+
+def usual_answer(_route: Route, body: bytes) -> Reading | None:
+    """A whole body of generateContent that is what most are; see :attr:`Format.usual`."""
+    try:
+        found = _decode(body)
+    except UNDECODED:
+        return None
+    stated, content = found.usageMetadata, found.candidates[0].content
+    if stated is None or content is None:
+        return None
+    if type(stated.get("promptTokenCount")) is not int or wrong_counts(stated):
+        return None
+    counts = _counted(stated)
+    if stated.get("totalTokenCount") != (counts["input_tokens"] or 0) + (counts["output_tokens"] or 0):
+        return None
+    tool_calls: list[ToolCall] = []
+    text_bytes = 0
+    for part in content.parts or ():
+        text_bytes += utf8_len(part.text or "")
+        call = part.functionCall
+        if call is not None:
+            if not call.name or len(tool_calls) == MAX_TOOL_CALLS:
+                return None
+            size = 0 if call.args is None else utf8_len(dump(call.args))
+            tool_calls.append(ToolCall(call.id or None, call.name, size))
+            text_bytes += size
+    usage, clamped = consistent(counts)
+    tier = _tier(stated)
+    priced = _TIERS.get(tier.upper()) if tier else None
+    model = found.modelVersion or None
+    return Reading(
+        usage=usage,
+        usage_source="reported",
+        raw_usage=dump(stated),
+        contradictions=clamped,
+        parts=(PartReading(model, usage),),
+        response_model=model,
+        response_id=found.responseId or None,
+        service_tier=tier,
+        price_context=(("service_tier", priced),) if priced else (),
+        finish_reason=found.candidates[0].finishReason or None,
+        tool_calls=tuple(tool_calls),
+        created=moment(found.createTime),
+        text_bytes=text_bytes,
+    )
+
+
+def _tier(usage: JsonObject) -> str | None:
+    return word(usage.get("serviceTier")) or word(usage.get("trafficType"))
 
 
 class Gemini(Format):
     """https://ai.google.dev/api/generate-content (read 2026-11)."""
 
     array_stream = True
+    usual = staticmethod(usual_answer)
 
     def __init__(self, route: Route, headers: Mapping[str, str]) -> None:
         super().__init__(route, headers)
@@ -58,11 +154,8 @@ class Gemini(Format):
         self.response_id = text(body.get("responseId")) or self.response_id
         self.created = self.created or moment(body.get("createTime"))
         usage = maybe_obj(body.get("usageMetadata"))
-        if usage is not None and (self._usage is None or any(key in usage for key in _TOTALS)):
-            self._usage = usage
-            self.raw_usage = self._usage
-            tier = word(self._usage.get("serviceTier")) or word(self._usage.get("trafficType"))
-            self.service_tier = tier or self.service_tier
+        if usage is not None:
+            self._take_usage(usage)
         candidates = arr(body.get("candidates"))
         quiet = len(candidates) == 1
         for candidate in candidates:
@@ -72,6 +165,35 @@ class Gemini(Format):
             self.finish_reason = f"BLOCKED:{blocked}"
             self.ended = True
         return IdleText(b"text", numbers=True) if quiet and blocked is None else None
+
+    def usual_event(self, name: bytes, data: bytes) -> IdleText | None:
+        try:
+            chunk = _decode(data)
+        except UNDECODED:
+            return UNUSUAL
+        candidate = chunk.candidates[0]
+        parts = candidate.content.parts or () if candidate.content is not None else ()
+        for part in parts:
+            if part.functionCall is not None:
+                return UNUSUAL
+        self.response_model = chunk.modelVersion or self.response_model
+        self.response_id = chunk.responseId or self.response_id
+        self.created = self.created or moment(chunk.createTime)
+        if chunk.usageMetadata is not None:
+            self._take_usage(chunk.usageMetadata)
+        for part in parts:
+            self.add_text(part.text)
+        if candidate.finishReason:
+            self.finish_reason = candidate.finishReason
+            self.ended = True
+            return None
+        return IdleText(b"text", numbers=True) if len(parts) == 1 and parts[0].text is not None else None
+
+    def _take_usage(self, usage: JsonObject) -> None:
+        if self._usage is None or not _TOTALS.isdisjoint(usage):
+            self._usage = usage
+            self.raw_usage = usage
+            self.service_tier = _tier(usage) or self.service_tier
 
     def _candidate(self, candidate: JsonObject) -> bool:
         """Reads one candidate; whether it held nothing but text."""
@@ -83,7 +205,10 @@ class Gemini(Format):
         quiet = finish is None and len(parts) == 1 and "text" in obj(parts[0])
         for part in parts:
             piece = obj(part)
-            self.add_text(piece.get("text"))
+            if piece.get("thought"):
+                self.add_text(piece.get("text"))
+            else:
+                self.add_answer(piece.get("text"), candidate.get("index"))
             call = maybe_obj(piece.get("functionCall"))
             if call is not None:
                 self._function_call(call)
@@ -134,14 +259,12 @@ def _counted(usage: JsonObject) -> dict[str, Count | None]:
         "output_tokens": total_of(count(usage.get("candidatesTokenCount")), thoughts),
         "output_reasoning_tokens": thoughts,
     }
-    for key, unit in (
-        ("promptTokensDetails", "input_{}_tokens"),
-        ("candidatesTokensDetails", "output_{}_tokens"),
-        ("cacheTokensDetails", "cache_{}_read_tokens"),
-        ("toolUsePromptTokensDetails", "input_{}_tool_tokens"),
-    ):
-        for modality, tokens in _by_modality(usage.get(key)).items():
-            counts[unit.format(modality)] = tokens
+    for key, unit in _DETAILS:
+        if key in usage:
+            for modality, tokens in _by_modality(usage[key]).items():
+                counts[unit.format(modality)] = tokens
+    if "toolUsePromptTokensDetails" not in usage:
+        return counts
     for modality in ("audio", "image", "video"):
         inside = counts.get(f"input_{modality}_tool_tokens")
         if inside is not None:  # the units of a modality include what tools put in; the prompt's details do not
@@ -149,12 +272,24 @@ def _counted(usage: JsonObject) -> dict[str, Count | None]:
     return counts
 
 
+_DETAILS: Final = (
+    ("promptTokensDetails", "input_{}_tokens"),
+    ("candidatesTokensDetails", "output_{}_tokens"),
+    ("cacheTokensDetails", "cache_{}_read_tokens"),
+    ("toolUsePromptTokensDetails", "input_{}_tool_tokens"),
+)
+
+
 def _by_modality(details: object) -> dict[str, int]:
     """Tokens by modality; text is what the others leave."""
     found: dict[str, int] = {}
     for each in arr(details):
-        modality = _MODALITIES.get((word(obj(each).get("modality")) or "").upper())
-        tokens = count(obj(each).get("tokenCount"))
+        detail = obj(each)
+        name = detail.get("modality")
+        if name == "TEXT":
+            continue
+        modality = _MODALITIES.get((word(name) or "").upper())
+        tokens = count(detail.get("tokenCount"))
         if modality not in (None, "text") and tokens is not None:
             found[modality] = found.get(modality, 0) + tokens
     return found

@@ -19,13 +19,14 @@ class HuggingFaceInference(Format):
         self._details: JsonObject = {}
 
     def document(self, body: JsonObject) -> None:
-        self.add_text(body.get("generated_text"))
+        self.add_answer(body.get("generated_text"))
         self._take_details(obj(body.get("details")))
 
     def event(self, name: bytes, body: JsonObject) -> IdleText | None:
         if self.fail(body):
             return None
-        self.add_text(obj(body.get("token")).get("text"))
+        token = obj(body.get("token"))
+        (self.add_text if token.get("special") is True else self.add_answer)(token.get("text"))
         self._take_details(obj(body.get("details")))
         self.ended = self.ended or body.get("generated_text") is not None
         return None
@@ -57,7 +58,7 @@ class CloudflareRun(Format):
 
     def document(self, body: JsonObject) -> None:
         result = obj(body.get("result")) or body
-        self.add_text(result.get("response"))
+        self.add_answer(result.get("response"))
         for index, each in enumerate(arr(result.get("tool_calls"))):
             self.add_tool(index, obj(each).get("id"), obj(each).get("name"), obj(each).get("arguments"))
         if isinstance(result.get("usage"), dict):

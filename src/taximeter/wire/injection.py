@@ -15,9 +15,9 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from taximeter.wire.encoding import Decoder, decoder_for
+from taximeter.wire.editing import EventEditor
 from taximeter.wire.format import Route
-from taximeter.wire.idle import IdlePattern, IdleText
+from taximeter.wire.idle import IdleText
 
 # ---- the request
 
@@ -176,18 +176,13 @@ def ask_for_usage(route: Route, body: bytes, *, host: str, target: str, declared
 
 # ---- the answer
 
-MAX_EVENT_BYTES: Final = 1024 * 1024
-"""An event that is longer is not looked into: it is handed on as it comes."""
-
 _KEY: Final = b'"usage"'
 _NULL: Final = b',"usage":null'
-_BLANK_LINE: Final = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 _CUTS: Final = tuple(
     re.compile(pattern)
     for pattern in (rb'\s*,\s*"usage"\s*:\s*null', rb'"usage"\s*:\s*null\s*,\s*', rb'"usage"\s*:\s*null')
 )
 _EMPTY: Final = re.compile(rb"\[\s*\]")
-_LONGEST_START: Final = 8
 
 
 class _Chunk(msgspec.Struct):
@@ -198,137 +193,46 @@ class _Chunk(msgspec.Struct):
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
-class UsageRemover:
+class UsageRemover(EventEditor):
     """Takes out of a stream of events what asking for usage put into it, and changes no other byte.
 
     An event whose choices are empty and whose usage is an object is dropped; ``"usage":null`` at the top of an event is
     taken out of it. What is no such event is handed on as it is. Only an event that is not yet whole is held back.
-
-    Args:
-        content_encoding: of the answer, which is decoded: what is handed on is not encoded.
-
-    Raises:
-        WireError: for an encoding that nobody here can undo.
     """
 
-    def __init__(self, content_encoding: str | None = None) -> None:
-        self._held: list[bytes] = []
-        self._held_bytes = 0
-        self._passing = False
-        self._known = IdlePattern()
-        self._encoding = content_encoding
-        self._decoder: Decoder | None = None
-        self._first: bytes | None = b"" if content_encoding else None
-        if content_encoding:
-            decoder_for(content_encoding, b"")
+    marker = _KEY
 
-    def feed(self, chunk: bytes) -> bytes:
-        """What is to be handed on now; may be empty.
+    def edit(self, event: bytes) -> bytes:
+        """An event, whole, as it would be had nobody asked for usage."""
+        found = _chunk_in(event)
+        if found is None:
+            return event
+        if found.usage is None:
+            return _without_null(event)
+        if isinstance(found.usage, dict) and _EMPTY.fullmatch(found.choices):
+            return b""
+        return event
 
-        Raises:
-            WireError: when the bytes are not of the encoding that they claim to be.
-        """
-        if self._encoding is None:
-            return self._edit(chunk)
-        if self._first is not None:
-            self._first += chunk
-            if len(self._first) < _LONGEST_START:
-                return b""
-            chunk = self._begin()
-        return self._decoded(chunk)
+    def _idle(self, events: bytes) -> bytes:
+        return events.replace(_NULL, b"")  # in a text it cannot be, for that holds no quotation mark
 
-    def close(self) -> bytes:
-        """The rest, at the end of the answer.
-
-        Raises:
-            WireError: as :meth:`feed`.
-        """
-        rest = self._decoded(self._begin()) if self._first else b""
-        last = b"".join(self._held)
-        self._held.clear()
-        return rest + (last if self._passing else _edited(last))
-
-    def _begin(self) -> bytes:
-        first, self._first = self._first or b"", None
-        self._decoder = decoder_for(self._encoding, first)
-        return first
-
-    def _decoded(self, chunk: bytes) -> bytes:
-        if self._decoder is None:
-            return self._edit(chunk)
-        return b"".join(map(self._edit, self._decoder.feed(chunk)))
-
-    def _edit(self, chunk: bytes) -> bytes:
-        if self._passing:
-            return self._pass(chunk)
-        if self._held:
-            if 0x0A not in chunk and 0x0D not in chunk:
-                return self._hold(chunk)
-            self._held.append(chunk)
-            chunk = b"".join(self._held)
-            self._held.clear()
-        elif self._known.matches(chunk):
+    def _alone(self, chunk: bytes) -> bytes | None:
+        if self.idle.matches(chunk):
             at = chunk.rfind(_NULL)
             return chunk[:at] + chunk[at + len(_NULL) :]
-        elif chunk.endswith(b"\n\n") and 0x0D not in chunk:
+        if chunk.endswith(b"\n\n") and 0x0D not in chunk:
             if _KEY not in chunk:
                 return chunk
             if chunk.find(b"\n\n") == len(chunk) - 2:
                 return self._learned(chunk)
-        return self._cut(chunk)
+        return None
 
     def _learned(self, event: bytes) -> bytes:
         """An event, edited; others that differ from it only in their texts need not be parsed."""
-        edited = _edited(event)
+        edited = self.edit(event)
         if len(edited) == len(event) - len(_NULL) and event.count(_NULL) == event.count(_KEY) == 1:
-            self._known.learn(event, IdleText(b"content", b"obfuscation" if b'"obfuscation"' in event else None))
+            self.idle.learn(event, IdleText(b"content", b"obfuscation" if b'"obfuscation"' in event else None))
         return edited
-
-    def _cut(self, chunk: bytes) -> bytes:
-        """Edits the events that are whole, and holds the rest."""
-        out: list[bytes] = []
-        start = 0
-        for found in _BLANK_LINE.finditer(chunk):
-            if found.end() == len(chunk) and chunk.endswith(b"\r"):
-                break  # the other half of the line's end may follow
-            out.append(_edited(chunk[start : found.end()]))
-            start = found.end()
-        if start < len(chunk):
-            self._held_bytes = 0
-            out.append(self._hold(chunk[start:]))
-        return b"".join(out)
-
-    def _hold(self, chunk: bytes) -> bytes:
-        self._held.append(chunk)
-        self._held_bytes += len(chunk)
-        if self._held_bytes <= MAX_EVENT_BYTES:
-            return b""
-        self._passing = True
-        whole = b"".join(self._held)
-        self._held.clear()
-        return whole
-
-    def _pass(self, chunk: bytes) -> bytes:
-        """Hands on the rest of an event that is too long, and begins anew after it."""
-        end = _BLANK_LINE.search(chunk)
-        if end is None:
-            return chunk
-        self._passing = False
-        return chunk[: end.end()] + self._edit(chunk[end.end() :])
-
-
-def _edited(event: bytes) -> bytes:
-    """An event, whole, as it would be had nobody asked for usage."""
-    if _KEY not in event:
-        return event
-    found = _chunk_in(event)
-    if found is None:
-        return event
-    if found.usage is None:
-        return _without_null(event)
-    if isinstance(found.usage, dict) and _EMPTY.fullmatch(found.choices):
-        return b""
-    return event
 
 
 def _chunk_in(event: bytes) -> _Chunk | None:

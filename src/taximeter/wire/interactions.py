@@ -66,9 +66,10 @@ class GeminiInteractions(Format):
     def _step(self, index: object, step: JsonObject) -> None:
         if step.get("type") == "function_call":
             self.add_tool(index, step.get("id"), step.get("name"), obj(step.get("arguments")) or None)
-        self.add_text(step.get("text"))
+        add = self.add_text if step.get("type") == "thought" else self.add_answer
+        add(step.get("text"))
         for part in arr(step.get("content")):
-            self.add_text(obj(part).get("text"))
+            add(obj(part).get("text"))
 
     def _delta(self, index: object, delta: JsonObject) -> IdleText | None:
         if delta.get("type") == "function_call":
@@ -76,7 +77,7 @@ class GeminiInteractions(Format):
         elif isinstance(delta.get("arguments"), str):
             self.add_tool(index, None, None, delta.get("arguments"))
         elif isinstance(delta.get("text"), str):
-            self.add_text(delta.get("text"))
+            (self.add_answer if delta.get("type") in (None, "text") else self.add_text)(delta["text"])
             return IdleText(b"text")
         return None
 

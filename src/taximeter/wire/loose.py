@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -26,6 +26,9 @@ _YEAR_2001 = 978_307_200
 _YEAR_2100 = 4_102_444_800
 _LONGEST_TIME = 40
 
+UNDECODED: Final = (msgspec.DecodeError, RecursionError, ValueError, ArithmeticError)
+"""What a decoder raises for bytes that it cannot make into what it was asked for."""
+
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
@@ -38,7 +41,7 @@ def parse(data: bytes | bytearray) -> Any:  # noqa: ANN401 - the wire's edge: th
     """
     try:
         return _decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError, ValueError, ArithmeticError):
+    except UNDECODED:
         return _parse_tolerantly(bytes(data))
 
 
@@ -81,22 +84,25 @@ def _encodable(value: object) -> object:
 
 def obj(value: object) -> JsonObject:
     """The value if it is an object, else an empty one."""
-    return cast("JsonObject", value) if isinstance(value, dict) else {}
+    found: Any = value
+    return found if isinstance(value, dict) else {}
 
 
 def maybe_obj(value: object) -> JsonObject | None:
     """The value if it is an object."""
-    return cast("JsonObject", value) if isinstance(value, dict) else None
+    found: Any = value
+    return found if isinstance(value, dict) else None
 
 
 def arr(value: object) -> list[Any]:
     """The value if it is an array, else an empty one."""
-    return cast("list[Any]", value) if isinstance(value, list) else []
+    found: Any = value
+    return found if isinstance(value, list) else []
 
 
 def text(value: object) -> str | None:
     """The value if it is text that is not empty; half an emoji in it is shown as a question mark."""
-    if not isinstance(value, str) or not value:
+    if not value or not isinstance(value, str):
         return None
     return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
@@ -110,10 +116,10 @@ def word(value: object) -> str | None:
 
 def count(value: object) -> int | None:
     """The value if it is a count: a whole number that is not negative. ``12.0`` is 12."""
-    if value is None or isinstance(value, bool):
-        return None
-    if isinstance(value, int):
+    if type(value) is int:  # not True, which is an int too
         return value if 0 <= value <= MAX_COUNT else None
+    if value is None:
+        return None
     if isinstance(value, Decimal) and 0 <= value <= MAX_COUNT and value == (whole := int(value)):
         return whole
     return None
@@ -141,6 +147,8 @@ def seconds(value: object) -> int | Decimal | None:
 
 def moment(value: object) -> int | None:
     """The value as seconds since 1970: a number of seconds or milliseconds, or an ISO 8601 text with its zone."""
+    if value is None:
+        return None
     number = count(value)
     if number is not None:
         number = number // 1000 if number >= _YEAR_2100 else number

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import cast
 
-from taximeter.errors import WireError
+from taximeter.wire.framing import Framing, OnEvent, OnFault, check_size, raise_it
 from taximeter.wire.idle import IdlePattern
-from taximeter.wire.sse import MAX_EVENT_BYTES
 
 
-class NdjsonFraming:
-    """Cuts a byte stream into lines; see :class:`taximeter.wire.sse.SseFraming` for the arguments."""
+class NdjsonFraming(Framing):
+    """Cuts a byte stream into lines."""
 
-    def __init__(self, on_event: Callable[[bytes, bytes, bytes], None], idle: IdlePattern) -> None:
-        self._on_event = on_event
-        self._idle = idle
-        self._held = bytearray()
-
-    def feed(self, chunk: bytes) -> None:
-        """Takes the next bytes, cut anywhere.
-
-        Raises:
-            WireError: for a line of more than :data:`~taximeter.wire.sse.MAX_EVENT_BYTES`.
-        """
-        if not self._held and self._idle.matches(chunk):
-            return
+    def cut(self, chunk: bytes) -> None:
         end = chunk.rfind(b"\n") + 1
         if end:
             lines = bytes(self._held) + chunk[:end] if self._held else chunk[:end]
@@ -35,33 +21,26 @@ class NdjsonFraming:
             while start < len(lines):
                 stop = lines.index(b"\n", start) + 1
                 line = lines[start:stop]
-                _check_size("a line", line)
+                check_size("a line", line)
                 if not self._idle.matches(line) and (data := line.strip()):
                     self._on_event(b"", data, line)
                 start = stop
         self._held += chunk[end:]
-        _check_size("a line", self._held)
+        check_size("a line", self._held)
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """Delivers a last line that lacks its end."""
         if data := bytes(self._held).strip():
             self._on_event(b"", data, data)
         self._held.clear()
+        return True
 
 
-def _check_size(what: str, data: bytes | bytearray) -> None:
-    if len(data) > MAX_EVENT_BYTES:
-        msg = f"{what} of more than {MAX_EVENT_BYTES} bytes"
-        raise WireError(msg)
-
-
-class JsonArrayFraming:
+class JsonArrayFraming(Framing):
     r"""Cuts ``[{…},\n{…}]`` into its elements as they arrive (Gemini's stream without ``alt=sse``)."""
 
-    def __init__(self, on_event: Callable[[bytes, bytes, bytes], None], idle: IdlePattern) -> None:
-        self._on_event = on_event
-        self._idle = idle
-        self._held = bytearray()
+    def __init__(self, on_event: OnEvent, idle: IdlePattern, on_fault: OnFault = raise_it) -> None:
+        super().__init__(on_event, idle, on_fault)
         self._depth = 0
         self._in_string = False
         self._escaped = False
@@ -69,13 +48,10 @@ class JsonArrayFraming:
         """Whether the array's closing bracket has come."""
 
     def feed(self, chunk: bytes) -> None:
-        """Takes the next bytes, cut anywhere.
+        if self._held or self._depth != 1 or not self._idle.matches(chunk):
+            self.take(chunk)
 
-        Raises:
-            WireError: for an element of more than :data:`~taximeter.wire.sse.MAX_EVENT_BYTES`.
-        """
-        if self._depth == 1 and not self._held and self._idle.matches(chunk):
-            return
+    def cut(self, chunk: bytes) -> None:
         start = 0
         for token in _TOKEN.finditer(chunk, self._string_end(chunk)):
             sign = token[0]
@@ -95,16 +71,17 @@ class JsonArrayFraming:
                 self._in_string = True
                 self._escaped = token["end"] == b"\\"
         self._held += chunk[start:]
-        _check_size("an element", self._held)
+        check_size("an element", self._held)
 
     def _whole(self, element: bytes) -> None:
-        _check_size("an element", element)
+        check_size("an element", element)
         if not self._idle.matches(element):
             self._on_event(b"", element.lstrip(b", \r\n\t"), element)
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """Forgets an element that was cut."""
         self._held.clear()
+        return True
 
     def _string_end(self, chunk: bytes) -> int:
         """Where the string that an earlier chunk left open ends; the chunk's length if it goes on."""

@@ -23,7 +23,7 @@ class Ollama(Format):
 
     def document(self, body: JsonObject) -> None:
         if "choices" in body:  # some servers answer the native path in OpenAI's shape
-            self._openai = OpenAIChat(self.route, self.headers)
+            self._openai = self.within(OpenAIChat)
             self._openai.document(body)
             return
         self.event(b"", body)
@@ -38,7 +38,9 @@ class Ollama(Format):
         self.response_model = text(body.get("model")) or self.response_model
         self.created = self.created or moment(body.get("created_at"))
         message = obj(body.get("message"))
-        self.add_text(body.get("response"), body.get("thinking"), message.get("content"), message.get("thinking"))
+        self.add_answer(body.get("response"))
+        self.add_answer(message.get("content"))
+        self.add_text(body.get("thinking"), message.get("thinking"))
         calls = arr(message.get("tool_calls"))
         for each in calls:
             function = obj(obj(each).get("function"))

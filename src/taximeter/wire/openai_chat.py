@@ -6,22 +6,163 @@ reason, on every chunk (running), or only for those who asked; the last usage th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+from decimal import Decimal
 
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from taximeter.event import ToolCall
 from taximeter.usage import Count, Usage, consistent
-from taximeter.wire.dialects import Dialect, count_usage, dialect_of, stated_cost
-from taximeter.wire.format import Format, Route
-from taximeter.wire.idle import IdleText
-from taximeter.wire.loose import JsonObject, arr, maybe_obj, obj, text
-from taximeter.wire.reading import PartReading
+from taximeter.wire.dialects import Dialect, count_plain, count_usage, dialect_of, stated_cost
+from taximeter.wire.format import MAX_TOOL_CALLS, Format, Route, wrong_counts
+from taximeter.wire.idle import UNUSUAL, IdleText
+from taximeter.wire.keeping import KeptAnswer
+from taximeter.wire.loose import UNDECODED, JsonObject, arr, dump, maybe_obj, moment, obj, text, utf8_len
+from taximeter.wire.reading import PartReading, Reading
 
-_TEXT_KEYS = ("content", "reasoning_content", "reasoning", "text")
+_THOUGHT_KEYS = ("reasoning_content", "reasoning")
+_TEXT_KEYS = ("content", *_THOUGHT_KEYS, "text")
 _DONE = b"[DONE]"
+
+
+class _Function(msgspec.Struct, gc=False):
+    name: str
+    arguments: str
+
+
+class _Call(msgspec.Struct, gc=False):
+    function: _Function
+    id: str | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[_Call] | None = None
+    text: None = None
+    function_call: None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    message: _Message
+    finish_reason: str | None = None
+    text: None = None
+    usage: None = None
+
+
+class _Whole(msgspec.Struct, gc=False):
+    """A whole body that is what most are: where ``None`` alone is allowed, anything else is unusual."""
+
+    choices: tuple[_Choice]
+    usage: JsonObject
+    model: str | None = None
+    id: str | None = None
+    created: int | None = None
+    service_tier: str | None = None
+    usage_breakdown: None = None
+    error: None = None
+    type: None = None
+
+
+class _Delta(msgspec.Struct, gc=False):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: None = None
+    text: None = None
+    function_call: None = None
+
+
+class _Streamed(msgspec.Struct, gc=False):
+    delta: _Delta
+    finish_reason: str | None = None
+    message: None = None
+    text: None = None
+    usage: UnsetType = UNSET
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    """A chunk of a stream that is what most are, as :class:`_Whole`."""
+
+    choices: list[_Streamed]
+    model: str | None = None
+    id: str | None = None
+    created: int | None = None
+    service_tier: str | None = None
+    usage: JsonObject | None = None
+    obfuscation: str | UnsetType = UNSET
+    usage_breakdown: None = None
+    x_groq: None = None
+    error: None = None
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk, float_hook=Decimal).decode
+_decode = msgspec.json.Decoder(_Whole, float_hook=Decimal).decode
+_PLAIN_USAGE = frozenset(
+    {
+        "prompt_tokens",
+        "prompt_tokens_details",
+        "completion_tokens",
+        "completion_tokens_details",
+        "total_tokens",
+    }
+)
+_USUAL_USAGE = _PLAIN_USAGE | {
+    *("queue_time", "prompt_time", "completion_time", "total_time"),  # Groq
+    *("prompt_cache_hit_tokens", "prompt_cache_miss_tokens"),  # DeepSeek
+    *("cached_tokens", "num_cached_tokens"),  # Moonshot, Together; Mistral
+    *("latency_checkpoint", "audio_prompt_tokens", "num_sources_used"),  # Azure
+}
+
+
+def usual_chat(route: Route, body: bytes) -> Reading | None:
+    """A whole body of Chat Completions that is what most are; see :attr:`Format.usual`."""
+    try:
+        found = _decode(body)
+    except UNDECODED:
+        return None
+    stated = found.usage
+    if not stated.keys() <= _PLAIN_USAGE and (not stated.keys() <= _USUAL_USAGE or wrong_counts(stated)):
+        return None
+    counts = count_plain(stated, dialect_of(route.provider))
+    if counts is None or None in stated.values():
+        return None
+    message = found.choices[0].message
+    text_bytes = sum(map(utf8_len, filter(None, (message.content, message.reasoning_content, message.reasoning))))
+    tool_calls: tuple[ToolCall, ...] = ()
+    if message.tool_calls:
+        if len(message.tool_calls) > MAX_TOOL_CALLS:
+            return None
+        tool_calls = tuple(
+            ToolCall(call.id or None, call.function.name, utf8_len(call.function.arguments))
+            for call in message.tool_calls
+        )
+        text_bytes += sum(call.argument_bytes for call in tool_calls)
+    usage, clamped = consistent(counts)
+    model, tier = found.model or None, found.service_tier or None
+    return Reading(
+        usage=usage,
+        usage_source="reported",
+        raw_usage=dump(stated),
+        contradictions=clamped,
+        parts=(PartReading(model, usage),),
+        response_model=model,
+        response_id=found.id or None,
+        service_tier=tier,
+        price_context=(("service_tier", tier),) if tier else (),
+        finish_reason=found.choices[0].finish_reason or None,
+        tool_calls=tool_calls,
+        created=moment(found.created),
+        text_bytes=text_bytes,
+    )
 
 
 class OpenAIChat(Format):
     """https://platform.openai.com/docs/api-reference/chat (read 2026-11)."""
+
+    usual = staticmethod(usual_chat)
 
     def __init__(self, route: Route, headers: Mapping[str, str]) -> None:
         super().__init__(route, headers)
@@ -37,19 +178,53 @@ class OpenAIChat(Format):
         idle = self._read(body)  # OpenRouter's error stands beside a choice with the finish reason ``error``
         return None if failed else idle
 
+    def usual_event(self, name: bytes, data: bytes) -> IdleText | None:
+        try:
+            chunk = _decode_chunk(data)
+        except UNDECODED:
+            return UNUSUAL
+        model = chunk.model
+        quiet = model == self.response_model and model is not None
+        self.response_model = model or self.response_model
+        self.response_id = chunk.id or self.response_id
+        self.created = self.created or moment(chunk.created)
+        self.service_tier = chunk.service_tier or self.service_tier
+        if chunk.usage:
+            self._take_usage(chunk.usage)
+            quiet = False
+        said: list[str] = []
+        for choice in chunk.choices:
+            if choice.finish_reason:
+                self.finish_reason = self.finish_reason or choice.finish_reason
+                self.ended = True
+                quiet = False
+            delta = choice.delta
+            for key, value in (
+                ("content", delta.content),
+                ("reasoning_content", delta.reasoning_content),
+                ("reasoning", delta.reasoning),
+            ):
+                if value is not None:
+                    self.text_bytes += utf8_len(value)
+                    said.append(key if value else "")
+        if not quiet or len(chunk.choices) != 1 or len(said) != 1 or not said[0]:
+            return None
+        return IdleText(said[0].encode(), None if chunk.obfuscation is UNSET else b"obfuscation")
+
     def marker(self, data: bytes) -> None:
         self.ended = self.ended or data == _DONE
 
     def _read(self, body: JsonObject) -> IdleText | None:
         quiet = body.get("model") == self.response_model and self.response_model is not None
-        self.identify(body)
-        usage = maybe_obj(body.get("usage")) or maybe_obj(obj(body.get("x_groq")).get("usage"))
-        if usage is not None:
+        if not (quiet and self.created and body.get("id") == self.response_id and not body.get("service_tier")):
+            self.identify(body)
+        usage = maybe_obj(body.get("usage")) or ("x_groq" in body and maybe_obj(obj(body["x_groq"]).get("usage")))
+        if usage:
             self._take_usage(usage)
             quiet = False
-        breakdown = arr(obj(body.get("usage_breakdown")).get("models"))
-        if breakdown:
-            self._breakdown = [obj(each) for each in breakdown]
+        if "usage_breakdown" in body:
+            breakdown = arr(obj(body["usage_breakdown"]).get("models"))
+            self._breakdown = [obj(each) for each in breakdown] or self._breakdown
         choices = arr(body.get("choices"))
         for choice in choices:
             quiet = self._choice(obj(choice)) and quiet
@@ -65,18 +240,32 @@ class OpenAIChat(Format):
             self.ended = True
         whole = maybe_obj(choice.get("message"))
         message = obj(choice.get("delta")) if whole is None else whole
-        self.add_text(*(message.get(key) for key in _TEXT_KEYS), choice.get("text"))
-        index = choice.get("index") if isinstance(choice.get("index"), int) else 0
+        index = choice.get("index")
+        index = index if isinstance(index, int) else 0
+        for key in _THOUGHT_KEYS:
+            if key in message:
+                self.add_text(message[key])
+        for value in (message.get("content"), message.get("text"), choice.get("text")):
+            if value is not None:
+                self.add_answer(value, index)
+        if self.answer is not None:
+            self._keep_others(self.answer, message, index)
         calls = arr(message.get("tool_calls"))
         for place, each in enumerate(calls):
             self._tool(index, place, obj(each), whole=whole is not None)
         legacy = obj(message.get("function_call"))
         if legacy:
             self.add_tool((index, "legacy"), None, legacy.get("name"), legacy.get("arguments"))
-        usage = maybe_obj(choice.get("usage"))
-        if usage is not None:  # Moonshot's older API
+        if "usage" in choice and (usage := maybe_obj(choice["usage"])) is not None:  # Moonshot's older API
             self._take_usage(usage)
         return finish is None and not calls and not legacy and "usage" not in choice
+
+    @staticmethod
+    def _keep_others(answer: KeptAnswer, message: JsonObject, choice: int) -> None:
+        """Texts that are not counted: a refusal, and an answer in parts (Mistral's, of which some are thoughts)."""
+        for said in (message.get("refusal"), *(obj(part).get("text") for part in arr(message.get("content")))):
+            if isinstance(said, str):
+                answer.add(said, choice)
 
     def _tool(self, choice: object, place: int, call: JsonObject, *, whole: bool) -> None:
         position = call.get("index")
@@ -134,12 +323,9 @@ def _only_text(choice: JsonObject) -> bytes | None:
     message = obj(choice.get("delta"))
     keys = [key for key in _TEXT_KEYS if isinstance(message.get(key), str)]
     if len(keys) == 1:
-        return keys[0].encode()
+        return keys[0].encode() if message[keys[0]] else None  # nobody repeats an empty text
     return b"text" if not message and isinstance(choice.get("text"), str) else None
 
 
-_COUNT_KEY = re.compile(r"tokens|seconds")
-
-
 def _counts_anything(usage: JsonObject) -> bool:
-    return any(_COUNT_KEY.search(key) for key in usage)
+    return "prompt_tokens" in usage or any("tokens" in key or "seconds" in key for key in usage)

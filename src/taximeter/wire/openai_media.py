@@ -60,6 +60,12 @@ class OpenAIImages(_UsageAtTop):
 class OpenAITranscription(_UsageAtTop):
     """https://platform.openai.com/docs/api-reference/audio (read 2026-11): tokens, or seconds of audio."""
 
+    def document(self, body: JsonObject) -> None:
+        super().document(body)
+        said = body.get("delta") or (None if self.answer else body.get("text"))
+        if self.answer is not None and isinstance(said, str):
+            self.answer.add(said, 0)
+
     def counts(self) -> dict[str, Count | None] | None:
         if self._usage is None:
             return None

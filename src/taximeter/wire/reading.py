@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from taximeter.event import ProviderError, ToolCall, UsageSource
+from taximeter.event import Content, ProviderError, ToolCall, UsageSource
 from taximeter.money import Money
 from taximeter.usage import Contradiction, Usage
 
 
-class PartReading(msgspec.Struct, frozen=True):
+class PartReading(msgspec.Struct, frozen=True, gc=False):
     """The usage of one model within a call; see :class:`taximeter.event.Part`."""
 
     model: str | None
@@ -18,7 +18,7 @@ class PartReading(msgspec.Struct, frozen=True):
     kind: str = "message"
 
 
-class Reading(msgspec.Struct, frozen=True, kw_only=True):
+class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one answer says, whole or cut.
 
     Attributes:
@@ -37,6 +37,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         created: the answer's own time, in seconds since 1970, where the format has one.
         text_bytes: bytes of UTF-8 of output text seen, thoughts and tool arguments included.
         fault: what could not be read, where, and why; what was read before and after it counts.
+        content: what was said, as far as it was to be kept; its ``user_message`` is not the answer's to tell.
     """
 
     usage: Usage | None
@@ -57,3 +58,4 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     created: int | None = None
     text_bytes: int = 0
     fault: str | None = None
+    content: Content | None = None

@@ -53,10 +53,12 @@ class _Path(NamedTuple):
     pattern: re.Pattern[str]
     api: str
     stream: bool | None = None
+    common: bool = False
+    """Whether other services use such a path too, so that it means nothing at a host that nobody knows."""
 
 
-def _path(pattern: str, api: str, *, stream: bool | None = None) -> _Path:
-    return _Path(re.compile(pattern + r"/?$"), api, stream)
+def _path(pattern: str, api: str, *, stream: bool | None = None, common: bool = False) -> _Path:
+    return _Path(re.compile(pattern + r"/?$"), api, stream, common)
 
 
 _PATHS: Final = (
@@ -66,35 +68,35 @@ _PATHS: Final = (
     _path(r"/(models|tunedModels|endpoints)/(?P<model>[^/:]+):generateContent", "gemini.generate", stream=False),
     _path(r"/(models|tunedModels|endpoints)/(?P<model>[^/:]+):streamGenerateContent", "gemini.generate", stream=True),
     _path(r"/models/(?P<model>[^/:]+):(embedContent|batchEmbedContents)", "gemini.embed", stream=False),
-    _path(r"/models/(?P<model>[^/:]+):predict", "vertex.predict", stream=False),
-    _path(r"/interactions(?P<id>/[^/]+)?", "gemini.interactions"),
+    _path(r"/models/(?P<model>[^/:]+):predict", "vertex.predict", stream=False, common=True),
+    _path(r"/interactions(?P<id>/[^/]+)?", "gemini.interactions", common=True),
     _path(r"/model/(?P<model>.+)/converse", "bedrock.converse", stream=False),
     _path(r"/model/(?P<model>.+)/converse-stream", "bedrock.converse", stream=True),
-    _path(r"/model/(?P<model>.+)/invoke", "bedrock.invoke", stream=False),
-    _path(r"/model/(?P<model>.+)/invoke-with-response-stream", "bedrock.invoke", stream=True),
+    _path(r"/model/(?P<model>.+)/invoke", "bedrock.invoke", stream=False, common=True),
+    _path(r"/model/(?P<model>.+)/invoke-with-response-stream", "bedrock.invoke", stream=True, common=True),
     _path(r"/deployments/(?P<model>[^/]+)/chat/completions", "openai.chat"),
     _path(r"/deployments/(?P<model>[^/]+)/completions", "openai.completions"),
     _path(r"/deployments/(?P<model>[^/]+)/embeddings", "openai.embeddings"),
     _path(r"/deployments/(?P<model>[^/]+)/images/(generations|edits)", "openai.images"),
     _path(r"/deployments/(?P<model>[^/]+)/audio/(transcriptions|translations)", "openai.transcriptions"),
     _path(r"/deployments/(?P<model>[^/]+)/audio/speech", "openai.speech"),
-    _path(r"/api/(chat|generate|embed|embeddings)", "ollama"),
+    _path(r"/api/(chat|generate|embed|embeddings)", "ollama", common=True),
     _path(r"/(chat|agents|fim)/completions", "openai.chat"),
     _path(r"/serving-endpoints/(?P<model>[^/]+)/invocations", "openai.chat"),
     _path(r"/cortex/inference:complete", "openai.chat"),
-    _path(r"/responses/compact", "openai.responses", stream=False),
-    _path(r"/responses(?P<id>/[^/]+)?", "openai.responses"),
-    _path(r"/completions", "openai.completions"),
-    _path(r"/embeddings", "openai.embeddings"),
+    _path(r"/responses/compact", "openai.responses", stream=False, common=True),
+    _path(r"/responses(?P<id>/[^/]+)?", "openai.responses", common=True),
+    _path(r"/completions", "openai.completions", common=True),
+    _path(r"/embeddings", "openai.embeddings", common=True),
     _path(r"/images/(generations|edits|variations)", "openai.images"),
     _path(r"/audio/(transcriptions|translations)", "openai.transcriptions"),
     _path(r"/audio/speech", "openai.speech"),
-    _path(r"/messages", "anthropic.messages"),
-    _path(r"/complete", "anthropic.complete"),
-    _path(r"/rerank(ing)?", "rerank", stream=False),
-    _path(r"/ocr", "mistral.ocr", stream=False),
-    _path(r"/ai/run/(?P<model>.+)", "cloudflare.run"),
-    _path(r"/workers-ai/(?P<model>@.+)", "cloudflare.run"),
+    _path(r"/messages", "anthropic.messages", common=True),
+    _path(r"/complete", "anthropic.complete", common=True),
+    _path(r"/rerank(ing)?", "rerank", stream=False, common=True),
+    _path(r"/ocr", "mistral.ocr", stream=False, common=True),
+    _path(r"/ai/run/(?P<model>.+)", "cloudflare.run", common=True),
+    _path(r"/workers-ai/(?P<model>@.+)", "cloudflare.run", common=True),
 )
 
 _HOST_PATHS: Final[Mapping[str, tuple[_Path, ...]]] = {
@@ -282,8 +284,11 @@ def recognise(method: str, host: str, path: str) -> Route | None:
         by_id = named.get("id") is not None
         if by_id != (method.upper() == "GET"):
             continue  # GET of a background response is metered; POST …/{id}/cancel and GET of a list are not
+        vague = entry.common and provider == name
+        if vague and by_id:
+            return None  # there is no body to bear it out
         model = named.get("model")
-        return Route(api=entry.api, provider=provider, model=unquote(model) if model else None, stream=entry.stream)
+        return Route(entry.api, provider, unquote(model) if model else None, entry.stream, vague)
     return None
 
 
@@ -300,8 +305,8 @@ def _provider(host: str, port: str, path: str) -> str:
     return provider
 
 
-def format_for(route: Route, headers: Mapping[str, str]) -> Format:
-    """A fresh state of the route's format.
+def format_of(route: Route) -> type[Format]:
+    """What reads the route's format.
 
     Raises:
         WireError: for an api that nobody here reads.
@@ -310,4 +315,4 @@ def format_for(route: Route, headers: Mapping[str, str]) -> Format:
     if kind is None:
         msg = f"no wire format is called {route.api!r}; there are {', '.join(APIS)}"
         raise WireError(msg)
-    return kind(route, headers)
+    return kind

@@ -28,6 +28,7 @@ class _Dialect(msgspec.Struct, frozen=True):
         reasoning_outside: ``completion_tokens`` does not hold the reasoning.
         total_holds_reasoning: but the total does.
         split: how cached tokens are told: ``details``, or DeepSeek's ``hit_and_miss``.
+        charges: the usage states what the call is charged: a millionth of a dollar for each token.
         padded: chunks are padded to hide the length of their text.
         newline: how lines end.
         done: whether ``[DONE]`` ends a stream.
@@ -40,6 +41,7 @@ class _Dialect(msgspec.Struct, frozen=True):
     reasoning_outside: bool = False
     total_holds_reasoning: bool = True
     split: str = "details"
+    charges: bool = False
     padded: bool = False
     newline: bytes = b"\n"
     done: bool = True
@@ -58,7 +60,7 @@ _DIALECTS: Final[Mapping[str, _Dialect]] = {
     "fireworks": _Dialect(),
     "deepseek": _Dialect(split="hit_and_miss"),
     "xai": _Dialect(on_finish=False, reasoning_outside=True),
-    "openrouter": _Dialect(on_finish=False),
+    "openrouter": _Dialect(on_finish=False, charges=True),
     "perplexity": _Dialect(
         running=True, reasoning_outside=True, total_holds_reasoning=False, newline=b"\r\n", done=False
     ),
@@ -208,6 +210,9 @@ def _usage(counts: Counts, dialect: _Dialect) -> Json:
     completion = counts.output - (counts.reasoning if dialect.reasoning_outside else 0)
     total = counts.input + (counts.output if dialect.total_holds_reasoning else completion)
     usage: Json = {"prompt_tokens": counts.input, "completion_tokens": completion, "total_tokens": total}
+    if dialect.charges:
+        # openrouter.ai/docs/use-cases/usage-accounting (read 2026-11): a JSON number, of exact digits here
+        usage |= {"cost": msgspec.Raw(b"%d.%06d" % divmod(counts.total, 1_000_000)), "is_byok": False}
     output = {"reasoning_tokens": counts.reasoning, "audio_tokens": 0}
     usage["completion_tokens_details"] = output | {"accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0}
     if dialect.split == "hit_and_miss":

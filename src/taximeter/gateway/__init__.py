@@ -1,0 +1,1 @@
+"""The gateway: a metering reverse proxy. See ``README.md`` beside this file."""
