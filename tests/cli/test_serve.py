@@ -153,3 +153,13 @@ def test_an_address_in_use_is_told(tmp_path: Path) -> None:
         result = CliRunner(env=environment).invoke(serve, ["--port", str(port)])
     assert result.exit_code == 1
     assert f"cannot listen on 127.0.0.1, port {port}: Address already in use" in result.stderr
+
+
+def test_without_its_libraries(tmp_path: Path) -> None:
+    """Who installed no extra is told which one it takes, in a sentence."""
+    lines = "import sys; sys.modules['httptools'] = None; sys.argv = ['taximeter', 'serve', '--no-auth']"
+    command = [sys.executable, "-c", f"{lines}; from taximeter.cli import main; main()"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "pip install 'taximeter[gateway]'" in done.stderr
+    assert "Traceback" not in done.stderr

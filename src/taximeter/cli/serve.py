@@ -78,7 +78,14 @@ def serve(
     from taximeter.gateway.config import load
     from taximeter.gateway.hosts import require_loopback
     from taximeter.gateway.opening import GateMaker, read_upstreams
-    from taximeter.gateway.worker import listening
+
+    try:
+        from taximeter.gateway.worker import listening
+    except ModuleNotFoundError as error:
+        if error.name != "httptools":
+            raise
+        msg = "the gateway needs httptools, which is not installed: pip install 'taximeter[gateway]'"
+        raise click.ClickException(msg) from error
 
     said: dict[str, Any] = {"host": host, "port": port, "workers": workers, "auth": "none" if no_auth else None}
     config = load(config_path, **said)
