@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,7 +20,13 @@ from taximeter.simulator import Simulator
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "gateway.md"
 
-NEEDS = {"openai": "openai", "anthropic": "anthropic", "google": "google-genai", "litellm": "litellm"}
+NEEDS = {
+    "openai": "openai",
+    "anthropic": "anthropic",
+    "google": "google-genai",
+    "langchain_openai": "langchain",
+    "litellm": "litellm",
+}
 
 
 def _blocks(language: str) -> list[str]:
@@ -59,11 +64,7 @@ def test_an_example_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """It makes its call and prints what came; where its library is missing it is skipped."""
-    library = _library(block)
-    if library in NEEDS:
-        need(NEEDS[library])
-    elif importlib.util.find_spec(library) is None:
-        pytest.skip(f"needs {library}: it is not installed")
+    need(NEEDS[_library(block)])
     monkeypatch.setenv("TAXIMETER_KEY", "tmk-of-the-page")
     assert "http://127.0.0.1:8080" in block
     code = block.replace("http://127.0.0.1:8080", gateway_url)
