@@ -6,12 +6,15 @@ import gc
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from taximeter.event import CallEvent
 from taximeter.instrument import uninstrument
+from taximeter.instrument import urllib3 as urllib3_hook
 from taximeter.meter import Meter, configure
 from taximeter.meter.listeners import Listeners
 from taximeter.testing import Simulator, running_simulator
@@ -43,6 +46,17 @@ def events(meter: Meter) -> list[CallEvent]:
     told: list[CallEvent] = []
     meter.listeners.on("call_closed", told.append)
     return told
+
+
+@pytest.fixture
+def urllib3(meter: Meter) -> Iterator[Any]:
+    """The package, hooked."""
+    package: Any = import_module("urllib3")
+
+    urllib3_hook.install(package)
+    yield package
+    urllib3_hook.uninstall(package)
+    assert not meter.failures
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -97,17 +96,6 @@ def speaker(meter: Meter) -> Iterator[Speaker]:
         yield made
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
-
-
-@pytest.fixture
-def urllib3(meter: Meter) -> Iterator[Any]:
-    """The package, hooked."""
-    package: Any = import_module("urllib3")
-
-    hook.install(package)
-    yield package
-    hook.uninstall(package)
-    assert not meter.failures
 
 
 WAYS: dict[str, Callable[[Any], Iterator[bytes]]] = {

@@ -27,17 +27,6 @@ Wait = Callable[[Callable[[], bool]], None]
 
 
 @pytest.fixture
-def urllib3(meter: Meter) -> Iterator[Any]:
-    """The package, hooked."""
-    package: Any = import_module("urllib3")
-
-    hook.install(package)
-    yield package
-    hook.uninstall(package)
-    assert not meter.failures
-
-
-@pytest.fixture
 def requests(urllib3: Any, need: Callable[[str], None]) -> Any:
     """The package, hooked."""
     need("requests")
